@@ -1,0 +1,1 @@
+"""Device: which board this is, what it offers and allows (firmware profiles), its health, and systemd notification."""

@@ -1,0 +1,164 @@
+"""The nouns that rooms hand to one another: frozen, slotted, keyword-only, units in the names.
+
+numpy is imported for type checking only: the sync process uses these records and must stay small.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CROCKFORD_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Verdict(str, enum.Enum):
+    """What the line is told. HOLD = unsure, late, or never inspected: a part is never silently skipped."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    HOLD = "HOLD"
+
+
+class HoldReason(str, enum.Enum):
+    """Why a part has no PASS or FAIL."""
+
+    UNSURE = "unsure"  # the score lies in the band between pass and fail
+    LEARNING = "learning"  # good-only start: the first parts are still being taken as good
+    OVERLOAD = "overload"  # newer frames came before this one could be judged
+    CAMERA = "camera"  # the camera stalled, was lost, or gave a picture that could not be decoded
+    MODEL = "model"  # no usable model, or the model failed on this picture
+    PAUSED = "paused"  # an operator paused inspection
+    STOPPING = "stopping"  # the daemon stopped before the frame was judged
+
+
+class Severity(str, enum.Enum):
+    """How urgently a person is needed."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A rectangle in the frame, as fractions of its width and height, origin top left."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One captured picture. `sequence` counts from 1 per camera and process, without gaps.
+
+    `image` is uint8 [height, width, 3], BGR, read-only: rotated, cut to the region of interest and masked already.
+    `path` is set by file sources; `part` by triggers.
+    """
+
+    camera: str
+    sequence: int
+    captured_utc_s: float
+    captured_mono_s: float
+    image: NDArray[np.uint8] = field(repr=False)
+    part: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """A frame that was captured and will not be judged; becomes a HOLD inspection with this reason."""
+
+    camera: str
+    sequence: int
+    captured_utc_s: float
+    reason: HoldReason
+    part: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What the encoder makes of a picture.
+
+    `vector` float32 [D]: mean pools of the blocks, concatenated. `map` float32 [height, width, C]: the outputs of
+    one block in the middle of the network, for localisation; C consecutive entries of `vector` are its mean.
+    """
+
+    vector: NDArray[np.float32] = field(repr=False)
+    map: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What a head or a good-only model says of one picture, before the rules of the line are applied.
+
+    `score` is the calibrated probability of a defect, 0 to 1. `label` names the most likely class ("ok", "unlike-good",
+    or a class of the head). `heat` float32 [h, w] >= 0 over the whole picture, None where it says nothing.
+    """
+
+    label: str
+    score: float
+    heat: NDArray[np.float32] | None = field(default=None, repr=False)
+    hold: HoldReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Milliseconds by stage; total is capture (frame complete in memory) to verdict."""
+
+    queue_ms: float
+    prepare_ms: float
+    encode_ms: float
+    decide_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """One judged (or expressly not judged) part: exactly one per captured frame.
+
+    `id` is a ULID. `model` is the bundle digest (sha256 hex), None when no model took part. `reason` is set exactly
+    when the verdict is HOLD.
+    """
+
+    id: str
+    camera: str
+    sequence: int
+    captured_utc_s: float
+    verdict: Verdict
+    label: str | None
+    score: float | None
+    threshold: float | None
+    reason: HoldReason | None
+    where: Region | None
+    model: str | None
+    latency: Latency | None
+    part: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """A condition that a person should know of. `code` is stable (docs/mqtt.md lists them); `subject` names the camera,
+    model or connection; both together identify the alarm.
+    """
+
+    code: str
+    subject: str
+    severity: Severity
+    text: str
+    active: bool
+    since_utc_s: float
+
+
+def ulid(utc_s: float, entropy: bytes | None = None) -> str:
+    """A ULID (github.com/ulid/spec): 48 bits of milliseconds, 80 random bits, 26 characters that sort by time."""
+    random = os.urandom(10) if entropy is None else entropy
+    number = (int(utc_s * 1000) & (2**48 - 1)) << 80 | int.from_bytes(random, "big")
+    return "".join(CROCKFORD_BASE32[(number >> shift) & 31] for shift in range(125, -5, -5))

@@ -1,0 +1,209 @@
+"""Every durable write goes through here: replaced files, SQLite databases, the lock on a state directory.
+
+This is the only module that imports sqlite3 or calls fsync, so that a fault harness has one place to break.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from edge_agent.errors import (
+    AlreadyRunningError,
+    CorruptStoreError,
+    EdgeAgentError,
+    StorageFullError,
+    StorageReadOnlyError,
+    TransientError,
+)
+
+Connection = sqlite3.Connection
+Row = sqlite3.Row
+
+# WAL pages of 4 KiB between checkpoints (SQLite's default), and the size the log is cut back to afterwards.
+WAL_CHECKPOINT_PAGES = 1000
+WAL_LIMIT_BYTES = 8 * 1024 * 1024
+
+
+def storage_error(error: OSError | sqlite3.Error, where: Path) -> EdgeAgentError:
+    """Our word for a foreign storage fault: full, read-only, corrupt, or else transient."""
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "is full" in text:
+        return StorageFullError(f"{where}: no space left to write ({text}); free disk space or lower the limits")
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in text or "unable to open" in text:
+        return StorageReadOnlyError(f"{where}: cannot be written ({text}); check the mount and the owner")
+    if "malformed" in text or "not a database" in text:
+        return CorruptStoreError(f"{where}: damaged database ({text})")
+    return TransientError(f"{where}: {text}")
+
+
+@contextlib.contextmanager
+def storage_faults(where: Path) -> Iterator[None]:
+    """Turn OSError and sqlite3.Error inside the block into our families.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError, CorruptStoreError.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise storage_error(error, where) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename or a new name in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o640) -> None:
+    """Put `content` at `path` so that a reader or a crash sees the old bytes or the new ones, never a part.
+
+    `durable=False` leaves out the two fsyncs: for snapshots in a runtime directory that mean nothing after a crash.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError: nothing was changed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with storage_faults(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_directory(path.parent)
+
+
+def open_database(path: Path, migrations: tuple[str, ...], *, read_only: bool = False) -> Connection:
+    """A SQLite connection in WAL mode with synchronous=FULL: what commit() returned for survives a power cut.
+
+    `migrations[i]` brings the schema from version i to i + 1 (`PRAGMA user_version`), each in one transaction.
+    Readers of another process open with `read_only=True`; they never create or migrate.
+
+    Raises:
+        CorruptStoreError: the file is damaged, or newer than this program knows.
+        StorageFullError, StorageReadOnlyError, TransientError.
+    """
+    with storage_faults(path):
+        if read_only:
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
+            connection.row_factory = Row
+            return connection
+        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.row_factory = Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint={WAL_CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+            _migrate(connection, path, migrations)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _migrate(connection: Connection, path: Path, migrations: tuple[str, ...]) -> None:
+    # Two processes may open the same door at once: the version is read again inside the write transaction.
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(migrations):
+                raise CorruptStoreError(
+                    f"{path}: schema version {version} is newer than {len(migrations)}, the newest this program knows"
+                )
+            if version == len(migrations):
+                connection.execute("COMMIT")
+                return
+            for statement in migrations[version].split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def transaction(connection: Connection, where: Path) -> Iterator[Connection]:
+    """One write transaction: all of it is durable after the block, or none of it happened.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError, CorruptStoreError.
+    """
+    with storage_faults(where):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite itself rolls back on a full disk; a second ROLLBACK would hide the first error.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def lock_file(path: Path, owner: str) -> IO[str]:
+    """Take the lock that makes us the only `owner` here; hold the returned file open as long as it is needed.
+
+    The kernel frees a flock when its process dies, whatever killed it, so no stale lock is ever left behind.
+
+    Raises:
+        AlreadyRunningError: another process holds it; the message names its pid.
+        StorageReadOnlyError, StorageFullError, TransientError: the lock file cannot be made.
+    """
+    with storage_faults(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        file = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = file.read().strip() or "unknown"
+        file.close()
+        raise AlreadyRunningError(
+            f"{path.parent}: already in use by another {owner} (pid {pid}); stop it or choose another state directory"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def lock_holder(path: Path) -> int | None:
+    """The pid of the process that holds the lock at `path`, or None when nobody does."""
+    try:
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                text = file.read().strip()
+                return int(text) if text.isdigit() else -1
+            return None
+    except OSError:
+        return None
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that an unprivileged process may still write on the file system of `path`."""
+    numbers = os.statvfs(path)
+    return numbers.f_bavail * numbers.f_frsize
