@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Sets up and passes the tests: linters, types, import contracts, documents, the wheel, the suite.
+#   ./tests/run.sh              everything that belongs to a change (under 12 minutes on two cores)
+#   ./tests/run.sh --ci         the same, with the suite run against the built wheel instead of the checkout
+#   ./tests/run.sh --long       also the tests marked "long"
+#   ./tests/run.sh -- ARGS      only pytest, with these arguments
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. deploy/environment.sh
+
+ci=no; marks="not long"; only=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --ci) ci=yes ;;
+        --long) marks="" ;;
+        --) shift; only=("$@"); break ;;
+        -h|--help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) fail "unknown option $1; see ./tests/run.sh --help" ;;
+    esac
+    shift
+done
+
+# The real things the tests talk to: a broker, an RTSP server with an encoder, systemd's own checker, TLS certificates.
+need_apt mosquitto openssl systemd python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
+    gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly \
+    || say "the tests that need these will fail and name them"
+ensure_environment
+python=$PWD/.venv/bin/python
+export PATH="$PWD/.venv/bin:$PATH:/usr/sbin"
+
+if [ ${#only[@]} -gt 0 ]; then exec "$python" -m pytest "${only[@]}"; fi
+
+say "lint, format, types, import contracts"
+ruff check .
+ruff format --check .
+mypy
+lint-imports --no-cache | tail -n 25
+
+say "wheel"
+rm -rf build dist
+"$python" -m build --wheel --no-isolation --outdir dist . >/dev/null
+ls dist/*.whl
+
+if [ $ci = yes ]; then
+    # The wheel is what is tested: everything but the package's source is copied aside, the package comes from the wheel.
+    ground=$(mktemp -d); trap 'rm -rf "$ground"' EXIT
+    git ls-files -z -- ':!edge_agent' | xargs -0 cp --parents -t "$ground"
+    "$python" -m pip install --disable-pip-version-check -q --no-deps --target "$ground/.site" dist/*.whl
+    export PYTHONPATH="$ground/.site"
+    [ ! -d .cache ] || ln -s "$PWD/.cache" "$ground/.cache"
+    cd "$ground"
+    where=$("$python" -c 'import edge_agent; print(edge_agent.__file__)')
+    case "$where" in "$ground"/*) say "testing the wheel: $where" ;; *) fail "the tests would import $where, not the wheel" ;; esac
+fi
+say "tests"
+"$python" -m pytest -q ${marks:+-m "$marks"} --durations=10 --cov=edge_agent --cov-report=term:skip-covered
