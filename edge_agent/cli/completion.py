@@ -1,8 +1,8 @@
 """Print a completion script for your shell.
 
-  bash:  edge-agent completion bash > /etc/bash_completion.d/edge-agent
-  zsh:   edge-agent completion zsh > "${fpath[1]}/_edge-agent"
-  tcsh:  edge-agent completion tcsh > ~/.edge-agent.completion.tcsh
+bash:  edge-agent completion bash > /etc/bash_completion.d/edge-agent
+zsh:   edge-agent completion zsh > "${fpath[1]}/_edge-agent"
+tcsh:  edge-agent completion tcsh > ~/.edge-agent.completion.tcsh
 """
 
 from __future__ import annotations

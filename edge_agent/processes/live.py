@@ -1,0 +1,133 @@
+"""What a running process tells about itself: a small JSON file in the runtime directory, replaced each second.
+
+`edge-agent status`, the demo and the support bundle read these files; nobody opens a second camera or a second
+connection. The files mean nothing after a crash, so they are replaced without fsync. A reader trusts a snapshot only
+while its process holds its lock and the snapshot is fresh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.storage import replace_file
+
+STALE_AFTER_S = 5.0
+SNAPSHOT_LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictLine:
+    """One recent FAIL or HOLD, for people."""
+
+    utc_s: float
+    verdict: str
+    label: str | None
+    score: float | None
+    reason: str | None
+    part: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraLive:
+    """One camera now. Counts since the process started; captured = judged + dropped + in_flight."""
+
+    state: str
+    reason: str
+    source: str
+    model: str
+    digest: str | None
+    mode: str  # "head", "good-only", or "good-only 12/50" while it learns
+    fps: float
+    frame_age_s: float | None
+    captured: int
+    judged: int
+    dropped: dict[str, int]
+    in_flight: int
+    skipped: int
+    reconnects: int
+    passed: int
+    failed: int
+    held: int
+    held_by_reason: dict[str, int]
+    labels: dict[str, int]
+    yield_share: float | None
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    stage_p50_ms: dict[str, float]
+    paused: bool
+    recent: tuple[VerdictLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmLine:
+    """One active alarm."""
+
+    code: str
+    subject: str
+    severity: str
+    text: str
+    since_utc_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectLive:
+    """The inspect process now."""
+
+    pid: int
+    version: str
+    started_utc_s: float
+    written_utc_s: float
+    profile: str
+    provider: str
+    config_digest: str
+    cameras: dict[str, CameraLive]
+    alarms: tuple[AlarmLine, ...]
+    health: dict[str, float | None] = field(default_factory=dict)
+    outbox: dict[str, float] = field(default_factory=dict)
+
+
+def write_snapshot(path: Path, live: InspectLive) -> None:
+    """Replace the snapshot at `path`.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError: the runtime directory cannot be written.
+    """
+    replace_file(path, json.dumps(dataclasses.asdict(live), separators=(",", ":")).encode(), durable=False)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The snapshot at `path` as plain JSON, None when there is none or it is not one."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(SNAPSHOT_LIMIT_BYTES)
+        value = json.loads(content)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_inspect(path: Path) -> InspectLive | None:
+    """The inspect process's snapshot, None when there is none; one of another version is read as far as it fits."""
+    value = read_json(path)
+    if value is None:
+        return None
+    try:
+        cameras = {name: _camera(camera) for name, camera in value["cameras"].items()}
+        alarms = tuple(AlarmLine(**_known(AlarmLine, alarm)) for alarm in value["alarms"])
+        return InspectLive(**{**_known(InspectLive, value), "cameras": cameras, "alarms": alarms})
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _camera(value: dict[str, Any]) -> CameraLive:
+    recent = tuple(VerdictLine(**_known(VerdictLine, line)) for line in value.get("recent", ()))
+    return CameraLive(**{**_known(CameraLive, value), "recent": recent})
+
+
+def _known(record: type, value: dict[str, Any]) -> dict[str, Any]:
+    names = {entry.name for entry in dataclasses.fields(record)}
+    return {key: entry for key, entry in value.items() if key in names}
