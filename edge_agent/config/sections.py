@@ -1,0 +1,339 @@
+"""Every key of the configuration: its type, default, bounds and meaning. The reference page is generated from here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import SecretStr, StringConstraints, ValidationInfo, field_validator
+from pydantic.json_schema import WithJsonSchema
+
+from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
+from edge_agent.config.shapes import SHAPE, Shape
+
+MIB = 1024 * 1024
+
+NAME_PATTERN = r"^[a-z0-9-]{1,32}$"
+NAME = "1 to 32 of a-z, 0-9 and -"
+Name = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN),
+    WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "x-expected": NAME}),
+]
+# A level of an MQTT topic that no broker and no ACL pattern misreads: no / + # $, no spaces.
+LEVEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+LEVEL = "1 to 64 letters, digits, _ . or - (it becomes a level of every topic)"
+Level = Annotated[
+    str,
+    StringConstraints(pattern=LEVEL_PATTERN),
+    WithJsonSchema({"type": "string", "pattern": LEVEL_PATTERN, "x-expected": LEVEL}),
+]
+Password = Annotated[SecretStr, WithJsonSchema({"type": "string", "x-expected": "!secret NAME"})]
+
+
+class Site(Section):
+    """Where this gateway stands; the first levels of every topic."""
+
+    enterprise: Level = key(REQUIRED, "The company.", example="acme")
+    plant: Level = key(REQUIRED, "The plant.", example="lyon")
+    area: Level | None = key(None, "The area, hall or line inside the plant; a third level when given.")
+    gateway: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = key(
+        REQUIRED,
+        "This gateway. The broker's ACL compares it with the common name of the client certificate.",
+        expected="1 to 64 of a-z, 0-9 and -",
+        example="gw-07",
+    )
+
+    @property
+    def root(self) -> str:
+        """The levels above the gateway: `acme/lyon`."""
+        return "/".join(level for level in (self.enterprise, self.plant, self.area) if level)
+
+
+class Inspection(Section):
+    """How parts are judged. What stands here holds for every camera; a camera may repeat any key."""
+
+    mode: Literal["auto", "trained", "good-only"] = key(
+        "auto",
+        "`trained` judges with the head of the model; `good-only` takes the first parts as good, flags what is unlike "
+        "them; `auto` uses a trained head when the model has one for this camera and otherwise starts good-only.",
+        apply=Apply.LIVE,
+    )
+    threshold: float | None = key(
+        None,
+        "Probability of a defect from which a part FAILs; null takes the model's own.",
+        apply=Apply.LIVE,
+        ge=0,
+        le=1,
+    )
+    hold_below: float | None = key(
+        None,
+        "Probability of a defect below which a part PASSes; between this and `threshold` it is a HOLD. Null takes the "
+        "model's own.",
+        apply=Apply.LIVE,
+        ge=0,
+        le=1,
+    )
+    n_of_m: tuple[int, int] = key(
+        (1, 1),
+        "[n, m]: a FAIL needs n of the last m frames at the threshold; keep [1, 1] where a part is seen once.",
+        apply=Apply.LIVE,
+        expected="[n, m] with 1 <= n <= m <= 100",
+        example=(2, 3),
+    )
+    hysteresis: float = key(
+        0.0, "After a FAIL the threshold is lower by this until a part stays below it.", apply=Apply.LIVE, ge=0, le=1
+    )
+    good_only_parts: int = key(
+        50, "Parts taken as good at a good-only start; they are HOLD (learning).", apply=Apply.LIVE, ge=10, le=10_000
+    )
+
+    @field_validator("hold_below")
+    @classmethod
+    def _the_band_lies_below_the_threshold(cls, value: float | None, info: ValidationInfo) -> float | None:
+        threshold = info.data.get("threshold")
+        if value is not None and threshold is not None and value > threshold:
+            raise refuse(f"at most threshold ({threshold})", "a part is HOLD from hold_below up to threshold")
+        return value
+
+    @field_validator("n_of_m")
+    @classmethod
+    def _n_is_not_above_m(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= 100:
+            raise refuse("[n, m] with 1 <= n <= m <= 100")
+        return value
+
+
+class Camera(Inspection):
+    """One camera. It may repeat any key of `inspection`, which then holds for this camera alone."""
+
+    source: str = key(
+        REQUIRED,
+        "Where frames come from: `rtsp://HOST/PATH`, `v4l2:/dev/v4l/by-id/NAME` (or by-path), `folder:DIR`, "
+        "`video:FILE`, `synthetic:KIND`.",
+        apply=Apply.CAMERA,
+        example="rtsp://10.0.0.12/stream1",
+        min_length=1,
+        max_length=1024,
+        repr=False,
+    )
+    username: str | None = key(None, "User of an RTSP camera.", apply=Apply.CAMERA, min_length=1, max_length=255)
+    password: Password | None = key(None, "Password of an RTSP camera.", apply=Apply.CAMERA, example="!secret NAME")
+    fps: float = key(10.0, "Frames per second that are judged at most.", apply=Apply.CAMERA, ge=0.1, le=240)
+    roi: Shape | None = key(
+        None,
+        "The region that is judged: [x, y, width, height] or a list of points [x, y], in fractions of the frame.",
+        apply=Apply.CAMERA,
+        expected=SHAPE,
+        example=(0.1, 0.1, 0.8, 0.8),
+    )
+    mask: tuple[Shape, ...] = key(
+        (),
+        "Regions that are blacked out before anything looks at the frame.",
+        apply=Apply.CAMERA,
+        expected="a list of regions, each " + SHAPE,
+        max_length=32,
+    )
+    rotation: Literal[0, 90, 180, 270] = key(0, "Degrees the frame is turned clockwise.", apply=Apply.CAMERA)
+    model: Name = key(
+        "surface", "The model that judges this camera (`edge-agent models` lists them).", apply=Apply.LIVE
+    )
+    stall_s: float = key(
+        3.0, "Without a frame for so long the camera is stalled and reopened.", apply=Apply.CAMERA, ge=0.5, le=300
+    )
+    open_timeout_s: float = key(5.0, "Longest wait for a network camera to open.", apply=Apply.CAMERA, ge=0.5, le=60)
+    read_timeout_s: float = key(
+        2.0, "Longest wait for one frame of a network camera.", apply=Apply.CAMERA, ge=0.1, le=60
+    )
+    queue: int = key(
+        2, "Frames that may wait to be judged; older ones become HOLD (overload).", apply=Apply.CAMERA, ge=1, le=64
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _the_source_can_be_read(cls, value: str, info: ValidationInfo) -> str:
+        check: Callable[[str], str | None] | None = (info.context or {}).get("check_source")
+        problem = check(value) if check else None
+        if problem:
+            raise refuse("a source", problem)
+        return value
+
+    @field_validator("password")
+    @classmethod
+    def _a_password_has_a_user(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and "username" in info.data and info.data["username"] is None:
+            raise refuse("username beside it")
+        return value
+
+
+class Models(Section):
+    """Model bundles: what may come in and how it runs."""
+
+    precision: Literal["auto", "int8", "fp32"] = key(
+        "auto", "`auto` takes the flavour that the device profile names.", apply=Apply.RESTART
+    )
+    bundle_limit_bytes: int = key(
+        256 * MIB, "Largest bundle that is accepted.", apply=Apply.LIVE, ge=MIB, le=4096 * MIB
+    )
+    vet_timeout_s: float = key(
+        60.0, "Longest dry run of a new model in its own process.", apply=Apply.LIVE, ge=1, le=1800
+    )
+
+
+class Mqtt(Section):
+    """The broker."""
+
+    url: str = key(
+        REQUIRED,
+        "Address of the broker: mqtts:// (TLS), mqtt://, wss:// or ws://.",
+        apply=Apply.CONNECTION,
+        expected="mqtts://HOST[:PORT], mqtt://HOST[:PORT], wss://HOST[:PORT][/PATH] or ws://HOST[:PORT][/PATH]",
+        example="mqtts://broker.plant.local:8883",
+        max_length=1024,
+        repr=False,
+    )
+    username: str | None = key(None, "User name, where the broker asks for one.", apply=Apply.CONNECTION, min_length=1)
+    password: Password | None = key(None, "Password.", apply=Apply.CONNECTION, example="!secret NAME")
+    ca_file: FilePath | None = key(
+        None, "Certificates that sign the broker's; null takes the system's.", apply=Apply.CONNECTION
+    )
+    cert_file: FilePath | None = key(None, "Client certificate (PEM).", apply=Apply.CONNECTION, validate_default=True)
+    key_file: FilePath | None = key(
+        None, "Private key of the client certificate (PEM).", apply=Apply.CONNECTION, validate_default=True
+    )
+    protocol: Literal[5, 311] = key(
+        5, "MQTT version: 5, or 311 for 3.1.1, which hides refused messages.", apply=Apply.CONNECTION
+    )
+    keepalive_s: int = key(30, "A silent connection is checked this often.", apply=Apply.CONNECTION, ge=5, le=3600)
+    session_expiry_s: int = key(
+        86_400,
+        "The broker keeps our subscriptions and commands for so long while we are away.",
+        apply=Apply.CONNECTION,
+        ge=0,
+        le=2_592_000,
+    )
+    connect_timeout_s: float = key(10.0, "Longest wait for a connection.", apply=Apply.CONNECTION, ge=1, le=120)
+    in_flight: int = key(20, "Messages sent and not yet acknowledged, at most.", apply=Apply.CONNECTION, ge=1, le=1000)
+    root: str | None = key(
+        None,
+        "Levels above the gateway in every topic; null makes them from `site`.",
+        apply=Apply.CONNECTION,
+        expected="one to three levels such as acme/lyon/press-shop",
+        example="acme/lyon",
+        max_length=128,
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _the_url_names_a_broker(cls, value: str) -> str:
+        match = re.fullmatch(
+            r"(mqtts?|wss?)://([^/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:([0-9]{1,5}))?(/[^\s#]*)?", value
+        )
+        if not match or not 0 < int(match[5] or 1) < 65_536:
+            raise refuse("mqtts://HOST[:PORT], mqtt://HOST[:PORT], wss://HOST[:PORT][/PATH] or ws://HOST[:PORT][/PATH]")
+        if match[2]:
+            raise refuse("an address without user and password", "write them as mqtt.username and mqtt.password")
+        if match[6] not in (None, "/") and match[1].startswith("mqtt"):
+            raise refuse("an address without a path", "topics are made from site; mqtt.root changes their first levels")
+        return value
+
+    @field_validator("key_file")
+    @classmethod
+    def _certificate_and_key_come_together(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "cert_file" in info.data and (value is None) != (info.data["cert_file"] is None):
+            raise refuse("cert_file and key_file together" if value else "key_file beside cert_file")
+        return value
+
+    @field_validator("root")
+    @classmethod
+    def _the_root_is_a_topic(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*){0,2}", value
+        ):
+            raise refuse("one to three levels such as acme/lyon/press-shop")
+        return value
+
+
+class Outbox(Section):
+    """What waits for the broker, on disk."""
+
+    limit_bytes: int = key(
+        512 * MIB,
+        "Space for waiting messages; beyond it the least important go first.",
+        apply=Apply.LIVE,
+        ge=MIB,
+        le=1024 * 1024 * MIB,
+    )
+    max_age_days: float = key(
+        30.0, "Older messages are dropped and counted; alarms are kept.", apply=Apply.LIVE, gt=0, le=3650
+    )
+    commit_window_ms: int = key(
+        20, "Verdicts of so many milliseconds share one write to disk.", apply=Apply.LIVE, ge=0, le=1000
+    )
+
+
+class Telemetry(Section):
+    """Numbers that are sent regularly."""
+
+    interval_s: float = key(
+        10.0, "Seconds between live numbers (temperatures, fps, latency, queues).", apply=Apply.LIVE, ge=1, le=3600
+    )
+    summary_interval_s: float = key(
+        60.0, "Seconds between retained summaries of each camera.", apply=Apply.LIVE, ge=1, le=86_400
+    )
+
+
+class DeviceKeys(Section):
+    """The machine we run on."""
+
+    profile: str = key(
+        "auto",
+        "`auto` detects the device; a name of a profile overrides it (docs/devices.md).",
+        expected="auto or the name of a profile",
+    )
+    providers: tuple[str, ...] | None = key(
+        None,
+        "Execution providers in order, instead of the profile's. One that is not really in use is an error.",
+        example=("CPUExecutionProvider",),
+        min_length=1,
+        max_length=8,
+    )
+    threads: int | None = key(None, "Threads of inference, instead of the profile's.", ge=1, le=64)
+
+    @field_validator("profile")
+    @classmethod
+    def _the_profile_exists(cls, value: str, info: ValidationInfo) -> str:
+        known: tuple[str, ...] = (info.context or {}).get("profiles", ())
+        if value != "auto" and known and value not in known:
+            raise refuse("auto or one of " + ", ".join(known))
+        return value
+
+
+class Storage(Section):
+    """Where things are kept. Relative paths start at the folder of this file."""
+
+    state_dir: FilePath = key(Path("/var/lib/edge-agent"), "What must survive a restart: outbox, models, counters.")
+    runtime_dir: FilePath = key(Path("/run/edge-agent"), "What need not: status snapshots.")
+    min_free_bytes: int = key(
+        256 * MIB,
+        "Below so much free space nothing optional is written and an alarm is raised.",
+        apply=Apply.LIVE,
+        ge=0,
+        le=1024 * 1024 * MIB,
+    )
+
+
+class Logging(Section):
+    """Messages on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = key(
+        "info", "The least important that is shown.", apply=Apply.LIVE
+    )
+    format: Literal["auto", "journal", "text", "json"] = key(
+        "auto", "`auto` is `journal` under systemd and `text` elsewhere."
+    )
+    repeat_s: float = key(
+        60.0, "Repeats of one message within so many seconds are counted, not shown.", apply=Apply.LIVE, ge=0, le=86_400
+    )
