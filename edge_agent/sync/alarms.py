@@ -1,0 +1,157 @@
+"""Alarm codes, and the book of which are active. Pure.
+
+A code never changes its meaning; dashboards and people's habits are built on it. docs/mqtt/README.md is made from this
+table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edge_agent.records import Alarm, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmCode:
+    """What a code means and what a person does about it. `latched`: stays until a person acknowledges it."""
+
+    severity: Severity
+    meaning: str
+    advice: str
+    latched: bool = False
+
+
+def _code(severity: Severity, meaning: str, advice: str, *, latched: bool = False) -> AlarmCode:
+    return AlarmCode(severity=severity, meaning=meaning, advice=advice, latched=latched)
+
+
+_INFO, _WARNING, _CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
+
+ALARM_CODES: Mapping[str, AlarmCode] = {
+    "broker-denied": _code(
+        _CRITICAL,
+        "The broker refuses a topic of ours (reason 135); its messages are parked, other topics flow.",
+        "Compare the broker's ACL with the example below, then run `edge-agent outbox --requeue`.",
+    ),
+    "message-parked": _code(
+        _WARNING,
+        "The broker will not take one particular message (too large, or it closes the connection on it).",
+        "Compare the broker's size limits with docs/mqtt; look at `edge-agent outbox`.",
+        latched=True,
+    ),
+    "disk-full": _code(
+        _CRITICAL,
+        "The state directory has no space left; messages are kept in memory, oldest passes are lost first.",
+        "Free disk space, or lower the limits of evidence and outbox.",
+    ),
+    "state-read-only": _code(
+        _CRITICAL,
+        "The state directory cannot be written; messages are kept in memory only.",
+        "Check the mount, the file system's health and the directory's owner.",
+    ),
+    "outbox-fault": _code(
+        _CRITICAL,
+        "The outbox cannot be written for another reason; messages are kept in memory only.",
+        "Look at the text and the system journal; the disk may be failing.",
+    ),
+    "outbox-corrupt": _code(
+        _WARNING,
+        "The outbox was damaged; it was moved aside and a fresh one begun.",
+        "Keep the file that the text names for support; check the disk.",
+        latched=True,
+    ),
+    "outbox-evicting": _code(
+        _WARNING,
+        "The outbox reached its limit of bytes or age; the least important messages are being dropped and counted.",
+        "Restore the connection to the broker, or raise the outbox limits.",
+    ),
+    "camera-lost": _code(_CRITICAL, "A camera cannot be opened.", "Check its power, cable, address and password."),
+    "camera-stalled": _code(
+        _CRITICAL, "A camera is connected and gives no pictures.", "It is being reopened; check its network load."
+    ),
+    "overload": _code(
+        _WARNING,
+        "Frames come faster than they can be judged; the newest are judged, the others held.",
+        "Lower fps, use the int8 model, or fewer cameras.",
+    ),
+    "model-failed": _code(
+        _CRITICAL,
+        "A model could not be loaded, or does not give its golden answers on this device.",
+        "The previous model stays in force where there is one; see `edge-agent models`.",
+    ),
+    "provider-fallback": _code(
+        _CRITICAL,
+        "The execution provider that the profile asks for is not the one in use.",
+        "Run `edge-agent check`; install the runtime that the profile names.",
+    ),
+    "config-refused": _code(
+        _WARNING,
+        "A changed configuration was refused; the old one stays in force.",
+        "Run `edge-agent check --config FILE`; it lists every fault with its place.",
+    ),
+    "clock-jump": _code(
+        _INFO, "The wall clock jumped; time stamps before and after do not compare.", "Check NTP.", latched=True
+    ),
+    "hot": _code(_WARNING, "The device is near its thermal limit.", "Check fan, filter and cabinet."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What a part of the program notices: this code holds (or no longer holds) for this subject."""
+
+    code: str
+    subject: str
+    active: bool
+    text: str
+
+
+Listener = Callable[[Condition], None]
+
+
+class AlarmBook:
+    """Which alarms are active; turns conditions, told as often as one likes, into the alarms that are news."""
+
+    def __init__(self) -> None:
+        self._active: dict[tuple[str, str], Alarm] = {}
+
+    @property
+    def active(self) -> tuple[Alarm, ...]:
+        return tuple(self._active.values())
+
+    def note(self, condition: Condition, utc_s: float) -> Alarm | None:
+        """The alarm to publish, or None when nothing changed. A latched code is not cleared by its condition.
+
+        Raises:
+            KeyError: the code is not in the table.
+        """
+        code = ALARM_CODES[condition.code]
+        key = (condition.code, condition.subject)
+        known = self._active.get(key)
+        if condition.active and known is None:
+            alarm = Alarm(
+                code=condition.code,
+                subject=condition.subject,
+                severity=code.severity,
+                text=condition.text,
+                active=True,
+                since_utc_s=utc_s,
+            )
+            self._active[key] = alarm
+            return alarm
+        if condition.active or known is None or code.latched:
+            return None
+        del self._active[key]
+        return dataclasses.replace(known, active=False, text=condition.text or known.text)
+
+    def acknowledge(self, code: str, subject: str) -> Alarm | None:
+        """A person has seen it: a latched alarm ends here, another stays active. None when no such alarm is active."""
+        known = self._active.get((code, subject))
+        if known is None:
+            return None
+        if ALARM_CODES[code].latched:
+            del self._active[(code, subject)]
+            return dataclasses.replace(known, active=False)
+        return known
