@@ -123,6 +123,22 @@ def read_inspect(path: Path) -> InspectLive | None:
         return None
 
 
+def fresh_json(path: Path, now_utc_s: float) -> dict[str, Any] | None:
+    """The snapshot at `path` if its process still writes it, else None."""
+    value = read_json(path)
+    return value if value is not None and _is_fresh(value.get("written_utc_s"), now_utc_s) else None
+
+
+def fresh_inspect(path: Path, now_utc_s: float) -> InspectLive | None:
+    """The inspect process's snapshot if it still writes it, else None."""
+    live = read_inspect(path)
+    return live if live is not None and _is_fresh(live.written_utc_s, now_utc_s) else None
+
+
+def _is_fresh(written_utc_s: object, now_utc_s: float) -> bool:
+    return isinstance(written_utc_s, (int, float)) and abs(now_utc_s - written_utc_s) < STALE_AFTER_S
+
+
 def _camera(value: dict[str, Any]) -> CameraLive:
     recent = tuple(VerdictLine(**_known(VerdictLine, line)) for line in value.get("recent", ()))
     return CameraLive(**{**_known(CameraLive, value), "recent": recent})

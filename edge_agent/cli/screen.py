@@ -1,0 +1,124 @@
+"""The terminal view of a gateway: cameras, yield, latency, last defects, broker, queue. Not a verb: `status` and `demo`
+draw it. A screen in 80 columns must still say what is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edge_agent.processes.live import CameraLive, InspectLive, VerdictLine
+
+VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "HOLD": "bold yellow"}
+STATE_STYLE = {"streaming": "green", "ended": "dim", "stopped": "dim"}
+SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+LINES_OF_RECENT = 8
+
+
+def screen(live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: str, width: int) -> RenderableType:
+    """Everything on one screen of `width` columns; says so when a process does not answer."""
+    if live is None:
+        body: RenderableType = Text("inspect: not running (edge-agent run, or systemctl start edge-agent.target)", "red")
+    else:
+        body = Group(_cameras(live, width), _recent(live), *_alarms(live))
+    return Panel(
+        Group(body, _footer(live, sync)), title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width
+    )
+
+
+def _cameras(live: InspectLive, width: int) -> Table:
+    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
+    table.add_column("camera", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in ("fps", "PASS", "FAIL", "HOLD", "yield", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    wide = width >= 110
+    if wide:
+        table.add_column("model", no_wrap=True)
+        table.add_column("not judged", no_wrap=True)
+    for name, camera in live.cameras.items():
+        row = [
+            name,
+            Text(_state(camera), style=STATE_STYLE.get(camera.state, "bold red")),
+            f"{camera.fps:.1f}",
+            Text(str(camera.passed), "green"),
+            Text(str(camera.failed), "red" if camera.failed else "dim"),
+            Text(str(camera.held), "yellow" if camera.held else "dim"),
+            "-" if camera.yield_share is None else f"{camera.yield_share:.1%}",
+            _number(camera.latency_p50_ms),
+            _number(camera.latency_p99_ms),
+        ]
+        if wide:
+            digest = (camera.digest or "none")[:8]
+            row += [f"{camera.model} {digest} {camera.mode}", _reasons(camera)]
+        table.add_row(*row)
+    return table
+
+
+def _state(camera: CameraLive) -> str:
+    return "paused" if camera.paused else camera.state
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _reasons(camera: CameraLive) -> str:
+    reasons = {name: count for name, count in camera.dropped.items() if count}
+    return ", ".join(f"{name} {count}" for name, count in sorted(reasons.items())) or "none"
+
+
+def _recent(live: InspectLive) -> RenderableType:
+    rows = [(name, line) for name, camera in live.cameras.items() for line in camera.recent]
+    rows.sort(key=lambda row: row[1].utc_s, reverse=True)
+    if not rows:
+        return Text("no FAIL or HOLD yet", "dim")
+    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim", title_justify="left")
+    for name, ratio in (("last FAIL and HOLD", 3), ("camera", 2), ("verdict", 1), ("label", 2), ("score", 1), ("part", 4)):
+        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for camera_name, line in rows[:LINES_OF_RECENT]:
+        table.add_row(
+            _clock_time(line),
+            camera_name,
+            Text(line.verdict, VERDICT_STYLE.get(line.verdict, "")),
+            line.reason if line.reason and not line.label else (line.label or "-"),
+            "-" if line.score is None else f"{line.score:.3f}",
+            line.part or "-",
+        )
+    return table
+
+
+def _clock_time(line: VerdictLine) -> str:
+    return dt.datetime.fromtimestamp(line.utc_s, tz=dt.timezone.utc).astimezone().strftime("%H:%M:%S")
+
+
+def _alarms(live: InspectLive) -> list[RenderableType]:
+    return [
+        Text(f"{alarm.severity.upper():8} {alarm.code} {alarm.subject}: {alarm.text}", SEVERITY_STYLE[alarm.severity])
+        for alarm in live.alarms
+    ]
+
+
+def _footer(live: InspectLive | None, sync: Mapping[str, Any] | None) -> Text:
+    text = Text()
+    if sync is None:
+        text.append("broker: sync is not running", "red")
+    elif sync.get("connected"):
+        text.append("broker: connected", "green")
+        text.append(f" {sync.get('broker', '')}", "dim")
+    else:
+        text.append(f"broker: not connected, {sync.get('reason') or 'connecting'}", "red")
+    if sync is not None:
+        text.append(f"   queue {sync.get('queued', 0)}", "dim" if not sync.get("queued") else "yellow")
+        text.append(f"   sent {sync.get('published', 0)}", "dim")
+    if live is not None:
+        text.append(f"   {live.provider}, profile {live.profile}", "dim")
+        celsius = live.health.get("hottest_c")
+        if celsius is not None:
+            text.append(f"   {celsius:.0f} °C", "dim")
+    return text

@@ -1,0 +1,50 @@
+"""The two ways to assess a picture's features: with a trained head, or by likeness to the first good parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from edge_agent.inspect.goodonly import GoodOnlyState, observe
+from edge_agent.inspect.localise import head_heat
+from edge_agent.learn.head import LinearHead, assess
+from edge_agent.records import Assessment, Features
+
+
+class HeadAssessor:
+    """A trained head. `map_start`: index of the first feature that is a mean of the map, None to give no heat."""
+
+    def __init__(self, head: LinearHead, map_start: int | None) -> None:
+        self.head = head
+        self._map_start = map_start
+
+    def assess(self, features: Features) -> Assessment:
+        assessment = assess(self.head, features)
+        # Only a part that may be a defect is asked where; a good one need not pay for it.
+        if self._map_start is None or assessment.score < self.head.hold_below:
+            return assessment
+        return dataclasses.replace(assessment, heat=head_heat(self.head, features, self._map_start))
+
+    @property
+    def mode(self) -> str:
+        return "head"
+
+
+class GoodOnlyAssessor:
+    """Takes the first parts of a camera as good, then says what is unlike them; told to `save` when it has learned."""
+
+    def __init__(self, state: GoodOnlyState, save: Callable[[GoodOnlyState], None]) -> None:
+        self._state = state
+        self._save = save
+
+    def assess(self, features: Features) -> Assessment:
+        before = self._state
+        self._state, assessment = observe(before, features)
+        if before.learning and not self._state.learning:
+            self._save(self._state)
+        return assessment
+
+    @property
+    def mode(self) -> str:
+        state = self._state
+        return f"good-only {state.seen}/{state.parts}" if state.learning else "good-only"
