@@ -58,17 +58,14 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for verb, summary in {**VERBS, SERVICE_VERB: ""}.items():
         if only not in (None, verb):
-            verbs.add_parser(verb, add_help=False, **({"help": summary} if summary else {}))
+            if summary:
+                verbs.add_parser(verb, add_help=False, help=summary)
             continue
         if verb == SERVICE_VERB and only is None:
             continue
         module = verb_module(verb)
-        child = verbs.add_parser(
-            verb,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **({"help": summary} if summary else {}),
-        )
+        raw = argparse.RawDescriptionHelpFormatter
+        child = verbs.add_parser(verb, description=module.__doc__, formatter_class=raw, help=summary)
         module.configure(child)
     return parser
 

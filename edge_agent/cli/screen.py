@@ -1,5 +1,7 @@
-"""The terminal view of a gateway: cameras, yield, latency, last defects, broker, queue. Not a verb: `status` and `demo`
-draw it. A screen in 80 columns must still say what is wrong."""
+"""The terminal view of a gateway: cameras, yield, latency, last defects, broker, queue.
+
+Not a verb: `status` and `demo` draw it. A screen of 80 columns must still say what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ LINES_OF_RECENT = 8
 def screen(live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: str, width: int) -> RenderableType:
     """Everything on one screen of `width` columns; says so when a process does not answer."""
     if live is None:
-        body: RenderableType = Text("inspect: not running (edge-agent run, or systemctl start edge-agent.target)", "red")
+        how = "edge-agent run, or systemctl start edge-agent.target"
+        body: RenderableType = Text(f"inspect: not running ({how})", "red")
     else:
         body = Group(_cameras(live, width), _recent(live), *_alarms(live))
-    return Panel(
-        Group(body, _footer(live, sync)), title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width
-    )
+    everything = Group(body, _footer(live, sync))
+    return Panel(everything, title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width)
 
 
 def _cameras(live: InspectLive, width: int) -> Table:
@@ -42,7 +44,7 @@ def _cameras(live: InspectLive, width: int) -> Table:
         table.add_column("model", no_wrap=True)
         table.add_column("not judged", no_wrap=True)
     for name, camera in live.cameras.items():
-        row = [
+        row: list[str | Text] = [
             name,
             Text(_state(camera), style=STATE_STYLE.get(camera.state, "bold red")),
             f"{camera.fps:.1f}",
@@ -79,7 +81,8 @@ def _recent(live: InspectLive) -> RenderableType:
     if not rows:
         return Text("no FAIL or HOLD yet", "dim")
     table = Table(box=None, expand=True, padding=(0, 1), header_style="dim", title_justify="left")
-    for name, ratio in (("last FAIL and HOLD", 3), ("camera", 2), ("verdict", 1), ("label", 2), ("score", 1), ("part", 4)):
+    columns = (("last FAIL and HOLD", 3), ("camera", 2), ("verdict", 1), ("label", 2), ("score", 1), ("part", 4))
+    for name, ratio in columns:
         table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for camera_name, line in rows[:LINES_OF_RECENT]:
         table.add_row(

@@ -1,7 +1,8 @@
 """One process's alarms: noticed conditions in, retained alarm messages out, and on disk so that a restart ends them.
 
-A retained alarm outlives the process that raised it. The desk therefore keeps its active alarms in a file; after a restart
-those that are not noticed again within the grace time are cleared, so that no dashboard shows yesterday's fault for ever.
+A retained alarm outlives the process that raised it. The desk therefore keeps its active alarms in a file; after a
+restart those that are not noticed again within the grace time are cleared, so that no dashboard shows yesterday's fault
+for ever.
 """
 
 from __future__ import annotations

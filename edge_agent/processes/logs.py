@@ -1,7 +1,7 @@
 """What a process says on stderr: one event per unit of work with its ids, repeats counted, credentials taken out.
 
-Under systemd a line begins with `<N>`, its syslog priority (sd-daemon(3)), so that `journalctl -p warning` works; elsewhere
-with the time. `json` gives one object per line for log shippers.
+Under systemd a line begins with `<N>`, its syslog priority (sd-daemon(3)), so that `journalctl -p warning` works;
+elsewhere with the time. `json` gives one object per line for log shippers.
 """
 
 from __future__ import annotations
