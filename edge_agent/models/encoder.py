@@ -1,0 +1,172 @@
+"""The encoder: a vetted ONNX file in an ONNX Runtime session, and the only place a gateway touches ONNX Runtime.
+
+    picture uint8 [h, w, 3] BGR -> session -> vector float32 [D], map float32 [h', w', C]
+
+ONNX Runtime likes to fall back: a provider it cannot load becomes a warning and a CPU session that is slow without
+saying so (onnxruntime issue 23372). Here a provider that was asked for and is not in use is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from edge_agent.errors import BadBundleError, BadPictureError, ProviderError
+from edge_agent.records import Features
+
+# The contract between an encoder file and us; `edge_agent.models.vet` holds a file to it before it comes here.
+INPUT_NAME = "picture"
+VECTOR_NAME = "vector"
+MAP_NAME = "map"
+
+# What ONNX Runtime raises has no common base but Exception (1.32: fourteen classes straight below it).
+_ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.NoSuchFile,
+    ort_state.NoModel,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    ort_state.EPFail,
+    ort_state.EngineError,
+    RuntimeError,
+    ValueError,
+)
+_CPU = "CPUExecutionProvider"
+_ORT_LOG_ERROR = 3  # ORT's own scale; at "warning" it writes a line about each unusual node to stderr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """How a session runs on this device.
+
+    `providers` are ONNX Runtime execution providers with their options, most wanted first; each one must end up in use.
+    One thread, no spinning: at 10 frames a second a spinning pool of two costs 45 % of a core for no gain in latency
+    (measured on two cores of x86). `disable_arena` gives memory back between runs, for devices that have little.
+    """
+
+    providers: tuple[tuple[str, dict[str, str]], ...] = ((_CPU, {}),)
+    intra_op_threads: int = 1
+    allow_spinning: bool = False
+    disable_arena: bool = False
+
+
+class Encoder:
+    """One loaded encoder. Immutable once made, and safe to call from several threads at once."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        height, width, _ = session.get_inputs()[0].shape
+        shapes = {output.name: tuple(output.shape) for output in session.get_outputs()}
+        self.input_px: tuple[int, int] = (height, width)
+        self.dimension: int = shapes[VECTOR_NAME][0]
+        self.map_shape: tuple[int, int, int] = shapes[MAP_NAME]
+        self.providers_in_use: tuple[str, ...] = tuple(session.get_providers())
+
+    @classmethod
+    def from_bytes(cls, onnx_bytes: bytes, runtime: RuntimeOptions) -> Encoder:
+        """Load a vetted ONNX file.
+
+        Raises:
+            ProviderError: a provider that was asked for is not in this ONNX Runtime, or did not take the model.
+            BadBundleError: ONNX Runtime refuses the file, or its inputs and outputs are not those of an encoder.
+        """
+        _require_available(runtime)
+        session = _session(onnx_bytes, runtime)
+        missing = [name for name, _ in runtime.providers if name not in session.get_providers()]
+        if missing or session.get_providers()[0] != runtime.providers[0][0]:
+            raise ProviderError(
+                f"asked for {_names(runtime)}, in use are {', '.join(session.get_providers())}; "
+                f"check the driver and the libraries of {', '.join(missing) or runtime.providers[0][0]}"
+            )
+        _require_contract(session)
+        return cls(session)
+
+    def encode(self, picture: NDArray[np.uint8]) -> Features:
+        """Features of a prepared picture, uint8 [h, w, 3] BGR with (h, w) = `input_px`.
+
+        Raises:
+            BadPictureError: another shape or dtype.
+            ProviderError: the execution provider failed while running.
+        """
+        if picture.dtype != np.uint8 or picture.shape != (*self.input_px, 3):
+            raise BadPictureError(
+                f"the encoder takes uint8 [{self.input_px[0]}, {self.input_px[1]}, 3], "
+                f"the picture is {picture.dtype} {list(picture.shape)}"
+            )
+        try:
+            vector, heat = self._session.run((VECTOR_NAME, MAP_NAME), {INPUT_NAME: picture})
+        except _ORT_ERRORS as error:
+            raise ProviderError(f"{self.providers_in_use[0]} failed while running the encoder: {error}") from error
+        return Features(vector=vector, map=heat)
+
+
+def available_providers() -> tuple[str, ...]:
+    """The execution providers that this build of ONNX Runtime knows, whether or not their hardware is there."""
+    return tuple(ort.get_available_providers())
+
+
+def onnxruntime_version() -> str:
+    """The version of the ONNX Runtime that is loaded."""
+    return str(ort.__version__)
+
+
+def _require_available(runtime: RuntimeOptions) -> None:
+    if not runtime.providers:
+        raise ProviderError("no execution provider was asked for; name at least CPUExecutionProvider")
+    unknown = [name for name, _ in runtime.providers if name not in available_providers()]
+    if unknown:
+        raise ProviderError(
+            f"{', '.join(unknown)} is not part of the installed ONNX Runtime {ort.__version__}, which has "
+            f"{', '.join(available_providers())}; install the wheel made for this device, or choose another profile"
+        )
+
+
+def _names(runtime: RuntimeOptions) -> str:
+    return ", ".join(name for name, _ in runtime.providers)
+
+
+def _session(onnx_bytes: bytes, runtime: RuntimeOptions) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = runtime.intra_op_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ORT_LOG_ERROR
+    options.enable_cpu_mem_arena = not runtime.disable_arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if runtime.allow_spinning else "0")
+    try:
+        session = ort.InferenceSession(onnx_bytes, options, providers=list(runtime.providers), enable_fallback=0)
+    except (ort_state.EPFail, ort_state.EngineError) as error:
+        raise ProviderError(f"{_names(runtime)} could not take the model: {error}") from error
+    except _ORT_ERRORS as error:
+        raise BadBundleError(f"ONNX Runtime {ort.__version__} refuses the encoder: {error}") from error
+    session.disable_fallback()
+    return session
+
+
+def _require_contract(session: ort.InferenceSession) -> None:
+    """The names, types and shapes that `Encoder` relies on."""
+    inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
+    outputs = {value.name: (value.type, value.shape) for value in session.get_outputs()}
+    picture = inputs.get(INPUT_NAME, ("", []))
+    vector, heat = outputs.get(VECTOR_NAME, ("", [])), outputs.get(MAP_NAME, ("", []))
+    fits = (
+        len(inputs) == 1
+        and len(outputs) == 2
+        and picture[0] == "tensor(uint8)"
+        and (vector[0], heat[0]) == ("tensor(float)", "tensor(float)")
+        and (len(picture[1]), len(vector[1]), len(heat[1])) == (3, 1, 3)
+        and all(isinstance(size, int) for size in (*picture[1], *vector[1], *heat[1]))
+        and picture[1][2] == 3
+    )
+    if not fits:
+        raise BadBundleError(
+            "an encoder takes `picture` uint8 [h, w, 3] and gives `vector` float32 [D] and `map` float32 [h', w', C]; "
+            f"this one takes {inputs} and gives {outputs}"
+        )
