@@ -196,6 +196,11 @@ def _syntax_fault(error: yaml.MarkedYAMLError, mark: yaml.Mark, file: str) -> Fa
         return fault_at(_place(mark, file), "", "a tab", "spaces", "YAML allows no tabs for indentation")
     if "mapping values are not allowed" in problem:
         hint = "is the line indented as its neighbours, and is text with a colon in quotes?"
+    if "undefined alias" in problem:
+        # Its name may be a password that begins with *.
+        return fault_at(
+            _place(mark, file), "", "an undefined alias", "valid YAML", "put text that begins with * in quotes"
+        )
     problem = problem.removeprefix("found ").removeprefix("could not find ")
     return fault_at(_place(mark, file), "", problem, "valid YAML", hint)
 
@@ -219,10 +224,8 @@ class _Converter:
             found = f"aliases that expand to more than {NODE_LIMIT} values or {DEPTH_LIMIT} levels"
             raise InvalidConfigError([*self.faults, fault_at(place, ".".join(path), found, "a smaller file")])
         if source.tag not in (_PLAIN, _TEXT, _SECRET, *_CONTAINERS):
-            hint = "" if source.tag.startswith("tag:") else did_you_mean_tag(source.tag)
-            self._fault(
-                place, path, f"the tag {source.tag.replace('tag:yaml.org,2002:', '!!')}", "!secret or no tag", hint
-            )
+            hint = "" if source.tag.startswith("tag:") else _did_you_mean_tag(source.tag)
+            self._fault(place, path, "an unknown tag", "!secret or no tag", hint)
             return Scalar(place=place, text="", value=None)
         if isinstance(source, yaml.MappingNode):
             return Mapping(place=place, entries=tuple(self._entries(source, path, depth)))
@@ -264,11 +267,6 @@ class _Converter:
         self.faults.append(fault_at(place, ".".join(path), found, expected, hint))
 
 
-def did_you_mean_tag(tag: str) -> str:
-    """A hint for a tag that is not ours."""
-    return "did you mean !secret?" if "sec" in tag.lower() else "put text that begins with ! in quotes"
-
-
 def plain_value(text: str) -> str | int | float | bool | None:
     """What an unquoted word means: the core schema of YAML 1.2 and `1_000`; leading zeros and base 60 stay text."""
     if _NULL.fullmatch(text):
@@ -281,3 +279,7 @@ def plain_value(text: str) -> str | int | float | bool | None:
         if _FLOAT.fullmatch(text):
             return float(text)
     return text
+
+
+def _did_you_mean_tag(tag: str) -> str:
+    return "did you mean !secret?" if "sec" in tag.lower() else "put text that begins with ! in quotes"

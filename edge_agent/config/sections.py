@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic.json_schema import WithJsonSchema
 
+from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
 from edge_agent.config.shapes import SHAPE, Shape
 
@@ -307,7 +308,7 @@ class DeviceKeys(Section):
     def _the_profile_exists(cls, value: str, info: ValidationInfo) -> str:
         known: tuple[str, ...] = (info.context or {}).get("profiles", ())
         if value != "auto" and known and value not in known:
-            raise refuse("auto or one of " + ", ".join(known))
+            raise refuse("auto or one of " + ", ".join(known), did_you_mean(value, known))
         return value
 
 

@@ -46,7 +46,12 @@ class Settings(Section):
     site: Site = key(REQUIRED, "Where this gateway stands.")
     inspection: Inspection = Field(default=Inspection(), description="How parts are judged, for every camera.")
     cameras: collections.abc.Mapping[Name, Camera] = key(
-        REQUIRED, "The cameras by name.", apply=Apply.CAMERA, min_length=1, max_length=64
+        REQUIRED,
+        "The cameras by name.",
+        apply=Apply.CAMERA,
+        expected="a map of 1 to 64 cameras",
+        min_length=1,
+        max_length=64,
     )
     mqtt: Mqtt = key(REQUIRED, "The broker.")
     models: Models = Field(default=Models(), description="Model bundles.")

@@ -103,7 +103,7 @@ def _fault(details: ErrorDetails, tree: Mapping, schema: Fragment) -> Fault:
         wanted = f"a name of {expected(fragment_at(schema, where.path, of_name=True))}"
         return fault_at(where.key_place, ".".join(where.path), f'"{where.path[-1]}"', wanted)
     wanted = str(context["expected"]) if kind == "rule" else expected(fragment) or details["msg"]
-    hint = str(context.get("hint", "")) if kind == "rule" else _hint(where.node, fragment)
+    hint = str(context.get("hint", "")) if kind == "rule" else _hint(where, fragment)
     # A rule about a default that clashes has no node of its own: it is reported at the map that lacks the key.
     path = where.path if where.complete or kind == "missing" else (*where.path, str(details["loc"][-1]))
     return fault_at(where.place, ".".join(path), _found(where, path), wanted, hint)
@@ -117,9 +117,12 @@ def _found(where: _Spot, path: Path) -> str:
     return redact(describe(where.node))
 
 
-def _hint(node: Node, fragment: Fragment) -> str:
-    if not isinstance(node, Scalar):
+def _hint(where: _Spot, fragment: Fragment) -> str:
+    node = where.node
+    if not isinstance(node, Scalar) or not where.complete:
         return ""
+    if where.path and where.path[-1] in SECRET_KEYS:
+        return "write it in quotes, or better as !secret NAME"
     if isinstance(node.value, str) and not node.quoted and (reason := trap(node.text)):
         return reason
     if isinstance(node.value, str):
