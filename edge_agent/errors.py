@@ -37,6 +37,10 @@ class BrokerError(TransientError):
     """The broker could not be reached, or refused; `reason` keeps its words."""
 
 
+class InferenceError(TransientError):
+    """The execution provider failed while running a model that it had accepted."""
+
+
 class StorageFullError(TransientError):
     """The disk, or the share of it that we may use, is full."""
 

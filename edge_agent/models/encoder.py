@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from edge_agent.errors import BadBundleError, BadPictureError, ProviderError
+from edge_agent.errors import BadBundleError, BadPictureError, InferenceError, ProviderError
 from edge_agent.records import Features
 
 # The contract between an encoder file and us; `edge_agent.models.vet` holds a file to it before it comes here.
@@ -93,7 +93,7 @@ class Encoder:
 
         Raises:
             BadPictureError: another shape or dtype.
-            ProviderError: the execution provider failed while running.
+            InferenceError: the execution provider failed while running.
         """
         if picture.dtype != np.uint8 or picture.shape != (*self.input_px, 3):
             raise BadPictureError(
@@ -103,7 +103,7 @@ class Encoder:
         try:
             vector, heat = self._session.run((VECTOR_NAME, MAP_NAME), {INPUT_NAME: picture})
         except _ORT_ERRORS as error:
-            raise ProviderError(f"{self.providers_in_use[0]} failed while running the encoder: {error}") from error
+            raise InferenceError(f"{self.providers_in_use[0]} failed while running the encoder: {error}") from error
         return Features(vector=vector, map=heat)
 
 

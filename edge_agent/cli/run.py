@@ -1,0 +1,29 @@
+"""Run the gateway: inspect and sync as children of one supervisor, until Ctrl-C or SIGTERM. SIGHUP reloads the configuration.
+
+On an installed gateway systemd runs the same processes as units: systemctl start edge-agent.target
+
+Examples:
+  edge-agent run                        with ./agent.yaml or /etc/edge-agent/agent.yaml
+  edge-agent run --config line3.yaml    with another file
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edge_agent.config.locate import locate
+    from edge_agent.processes.boot import boot
+    from edge_agent.processes.supervisor import Supervisor, gateway_children
+    from edge_agent.storage import lock_file
+
+    config_file = locate(arguments.config).absolute()
+    started = boot("supervisor", config_file)
+    with lock_file(started.settings.storage.state_dir / "supervisor.lock", "edge-agent run"):
+        supervisor = Supervisor(gateway_children(str(config_file)), started.clock)
+        return supervisor.run(started.stop, started.reload)

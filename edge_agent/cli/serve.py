@@ -1,0 +1,30 @@
+"""Run one process of the gateway in the foreground: what the systemd units and the supervisor start."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "run one process of the gateway"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("process", choices=("inspect", "sync", "learn"), help="which process")
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edge_agent.config.locate import locate
+
+    config_file = locate(arguments.config)
+    # Each process imports only its own world: sync never sees numpy, inspect never sees paho.
+    if arguments.process == "inspect":
+        from edge_agent.processes import inspect
+
+        return inspect.main(config_file)
+    if arguments.process == "sync":
+        from edge_agent.processes import sync
+
+        return sync.main(config_file)
+    from edge_agent.processes import learn
+
+    return learn.main(config_file)

@@ -1,0 +1,69 @@
+"""How every process of ours begins: settings, log, directories, signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.config.settings import Settings, load
+from edge_agent.processes.logs import configure_logging
+from edge_agent.storage import storage_faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What a process starts with. `stop` is set by SIGTERM and SIGINT, `reload` by SIGHUP."""
+
+    settings: Settings
+    config_file: Path
+    clock: Clock
+    stop: threading.Event
+    reload: threading.Event
+
+
+def boot(process: str, config_file: Path, *, check_source: Callable[[str], str | None] | None = None) -> Boot:
+    """Read the configuration, start the log, make the directories, catch the signals. Main thread only.
+
+    Raises:
+        ConfigError: the configuration has faults.
+        StorageReadOnlyError, StorageFullError: the state or runtime directory cannot be made.
+    """
+    settings = load(config_file, check_source=check_source)
+    clock = SystemClock()
+    logging_keys = settings.logging
+    configure_logging(
+        level=logging_keys.level,
+        form=logging_keys.format,
+        repeat_s=logging_keys.repeat_s,
+        process=process,
+        clock=clock,
+    )
+    make_directories(settings)
+    stop, reload = threading.Event(), threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        reload.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, again)
+    return Boot(settings=settings, config_file=config_file, clock=clock, stop=stop, reload=reload)
+
+
+def make_directories(settings: Settings) -> None:
+    """Make the state and runtime directories, private to our user and group.
+
+    Raises:
+        StorageReadOnlyError, StorageFullError, TransientError.
+    """
+    for directory in (settings.storage.state_dir, settings.storage.runtime_dir):
+        with storage_faults(directory):
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
