@@ -6,11 +6,12 @@ import re
 
 HIDDEN = "**********"
 
-# user:password@ or token@ after the scheme; greedy up to the last @ before the path, since passwords may hold an @.
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
-_QUERY = re.compile(r"(?i)([?&](?:password|passwd|pwd|token|secret|key|auth)=)[^&#\s]*")
+# Greedy on purpose: a password may hold "/" or "@"; an "@" in a path costs a readable host, never a secret.
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
+# Some cameras want them in the path: rtsp://host/user=admin_password=x_channel=1.
+_OPTIONS = re.compile(r"(?i)(?<=[?&/_;])(user|username|usr|password|passwd|pwd|pass|token|secret|key|auth)=[^&#\s]*")
 
 
 def redact(text: str) -> str:
     """The text with the credentials of any address in it hidden: `rtsp://**********@10.0.0.12/stream1`."""
-    return _QUERY.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(f"{HIDDEN}@", text))
+    return _OPTIONS.sub(rf"\1={HIDDEN}", _CREDENTIALS.sub(f"{HIDDEN}@", text))

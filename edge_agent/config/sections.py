@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import SecretStr, StringConstraints, ValidationInfo, field_validator
+from pydantic import PlainSerializer, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic.json_schema import WithJsonSchema
 
 from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
+from edge_agent.config.redact import HIDDEN, redact
 from edge_agent.config.shapes import SHAPE, Shape
 
 MIB = 1024 * 1024
@@ -31,7 +32,13 @@ Level = Annotated[
     StringConstraints(pattern=LEVEL_PATTERN),
     WithJsonSchema({"type": "string", "pattern": LEVEL_PATTERN, "x-expected": LEVEL}),
 ]
-Password = Annotated[SecretStr, WithJsonSchema({"type": "string", "x-expected": "!secret NAME"})]
+Password = Annotated[
+    SecretStr,
+    PlainSerializer(lambda _: HIDDEN, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "x-expected": "!secret NAME"}),
+]
+# An address that may hold credentials: never printed with them.
+Address = Annotated[str, PlainSerializer(redact, when_used="json")]
 
 
 class Site(Section):
@@ -110,7 +117,7 @@ class Inspection(Section):
 class Camera(Inspection):
     """One camera. It may repeat any key of `inspection`, which then holds for this camera alone."""
 
-    source: str = key(
+    source: Address = key(
         REQUIRED,
         "Where frames come from: `rtsp://HOST/PATH`, `v4l2:/dev/v4l/by-id/NAME` (or by-path), `folder:DIR`, "
         "`video:FILE`, `synthetic:KIND`.",

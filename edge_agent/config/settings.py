@@ -10,7 +10,7 @@ import hashlib
 import importlib.resources
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -85,11 +85,13 @@ def load(
     *,
     check_source: Callable[[str], str | None] | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
+    secrets_of: Collection[str] | None = None,
 ) -> Settings:
     """The settings of a file.
 
     `check_source` says what is wrong with the source of a camera, or None: capture knows the addresses, and config lies
-    below it. `environment` is os.environ unless handed in; it is read for secrets only.
+    below it. `environment` is os.environ unless handed in; it is read for secrets only. `secrets_of` names the
+    sections whose secrets this process is given (`("mqtt",)` for sync): those of others stay empty and are not missed.
 
     Raises:
         InvalidConfigError: the file cannot be read or has faults; every fault with its place.
@@ -101,7 +103,7 @@ def load(
         hint = "edge-agent init writes one; --config FILE names another" if isinstance(error, FileNotFoundError) else ""
         found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or "a fault"
         raise InvalidConfigError([fault_at(top, "", found, "a readable configuration", hint)]) from error
-    return loads(content, file=path, check_source=check_source, environment=environment)
+    return loads(content, file=path, check_source=check_source, environment=environment, secrets_of=secrets_of)
 
 
 def loads(
@@ -110,6 +112,7 @@ def loads(
     file: Path,
     check_source: Callable[[str], str | None] | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
+    secrets_of: Collection[str] | None = None,
     migrations: collections.abc.Mapping[int, Migration] = MIGRATIONS,
 ) -> Settings:
     """The settings in the bytes of `file`; see `load`."""
@@ -117,7 +120,12 @@ def loads(
     secrets = Secrets(directory, os.environ if environment is None else environment)
     tree = migrate(nodes.read(content, str(file)), VERSION, migrations)
     merged = inherit(tree, "inspection", "cameras", Inspection.model_fields)
-    plain, found = values(merged, secrets.find)
+
+    def find_secret(name: str, place: Place, key: str) -> str:
+        mine = secrets_of is None or key.split(".", maxsplit=1)[0] in secrets_of
+        return secrets.find(name, place, key) if mine else ""
+
+    plain, found = values(merged, find_secret)
     context = {"check_source": check_source, "directory": directory, "profiles": profile_names()}
     try:
         settings = Settings.model_validate(plain, context=context)

@@ -24,7 +24,10 @@ Path = tuple[str, ...]
 SECRET_KEYS = ("password",)
 
 
-def values(node: Node, find_secret: Callable[[str, Place, str], str]) -> tuple[Any, list[Fault]]:
+FindSecret = Callable[[str, Place, str], str]
+
+
+def values(node: Node, find_secret: FindSecret) -> tuple[Any, list[Fault]]:
     """Plain values (dict, tuple, str, int, float, bool, None), secrets looked up, and the faults of secrets that are
     missing or stand where none may; in their place is an empty text.
     """
@@ -32,7 +35,7 @@ def values(node: Node, find_secret: Callable[[str, Place, str], str]) -> tuple[A
     return _values(node, find_secret, (), collected), collected
 
 
-def _values(node: Node, find_secret: Callable[[str, Place, str], str], path: Path, collected: list[Fault]) -> Any:
+def _values(node: Node, find_secret: FindSecret, path: Path, collected: list[Fault]) -> Any:
     if isinstance(node, Mapping):
         return {e.name: _values(e.node, find_secret, (*path, e.name), collected) for e in node.entries}
     if isinstance(node, Sequence):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config.faults import InvalidConfigError
+from edge_agent.config.faults import Fault, InvalidConfigError
 from edge_agent.config.reference import SMALLEST
 from edge_agent.config.settings import Settings, loads
 from edge_agent.config.template import Draft, render
@@ -26,17 +27,19 @@ VALUES = st.recursive(
 )
 
 
+def faults_of(content: bytes) -> tuple[Fault, ...]:
+    try:
+        assert isinstance(loads(content, file=FILE, environment={}), Settings)
+    except InvalidConfigError as error:
+        return error.faults or pytest.fail("refused without a fault")
+    return ()
+
+
 def loads_or_tells(content: bytes) -> None:
     # Lines as YAML 1.1 counts them; a fault at the end of the file may stand just behind the last one.
     text = content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
     lines = 1 + sum(text.count(ending) for ending in "\n\r\x85\u2028\u2029")
-    try:
-        assert isinstance(loads(content, file=FILE, environment={}), Settings)
-        return
-    except InvalidConfigError as error:
-        faults = error.faults
-    assert faults
-    for fault in faults:
+    for fault in faults_of(content):
         assert fault.file == str(FILE)
         assert 1 <= fault.line <= lines
         assert 1 <= fault.column <= max(map(len, text.splitlines()), default=0) + 1

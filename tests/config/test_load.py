@@ -122,6 +122,8 @@ def test_the_source_of_a_camera_is_checked_by_whoever_knows_sources():
 def test_credentials_in_an_address_are_never_repeated():
     text = SMALLEST.replace("rtsp://10.0.0.12", "rtsp://admin:hunter2@10.0.0.12")
     assert "hunter2" not in repr(read(text))
+    assert "hunter2" not in read(text).as_yaml()
+    assert "hunter2" in read(text).cameras["press-3-top"].source
     fault = the_fault(text, check_source=lambda _: "no")
     assert "hunter2" not in str(fault)
     assert "rtsp://**********@10.0.0.12/stream1" in str(fault)

@@ -104,3 +104,10 @@ def test_a_name_of_a_secret_cannot_leave_its_folder(file, name):
     file.write_text(TEXT.replace("!secret broker-password", f"!secret '{name}'"))
     with pytest.raises(InvalidConfigError, match="a name of letters"):
         load(file, environment={})
+
+
+def test_a_process_does_not_miss_the_secrets_of_another(file):
+    inspect = load(file, environment={}, secrets_of=("cameras",))
+    assert inspect.mqtt.password.get_secret_value() == ""
+    whole = load(file, environment={"EDGE_AGENT_SECRET_BROKER_PASSWORD": "x"})
+    assert inspect.digest == whole.digest
