@@ -1,4 +1,4 @@
-"""Run the gateway: inspect and sync as children of one supervisor, until Ctrl-C or SIGTERM. SIGHUP reloads the configuration.
+"""Run the gateway: inspect and sync as children of one supervisor, until Ctrl-C or SIGTERM; SIGHUP reloads.
 
 On an installed gateway systemd runs the same processes as units: systemctl start edge-agent.target
 

@@ -40,11 +40,11 @@ class GoodOnlyAssessor:
     def assess(self, features: Features) -> Assessment:
         before = self._state
         self._state, assessment = observe(before, features)
-        if before.learning and not self._state.learning:
+        if before.model is None and self._state.model is not None:
             self._save(self._state)
         return assessment
 
     @property
     def mode(self) -> str:
         state = self._state
-        return f"good-only {state.seen}/{state.parts}" if state.learning else "good-only"
+        return f"good-only {len(state.seen)}/{state.wanted}" if state.model is None else "good-only"

@@ -102,7 +102,11 @@ def test_a_model_that_fails_on_a_picture_holds_that_part_tells_a_person_and_goes
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"paused": True}, HoldReason.PAUSED), ({"encoder": None}, HoldReason.MODEL), ({"assessor": None}, HoldReason.MODEL)],
+    [
+        ({"paused": True}, HoldReason.PAUSED),
+        ({"encoder": None}, HoldReason.MODEL),
+        ({"assessor": None}, HoldReason.MODEL),
+    ],
 )
 def test_a_lane_that_cannot_judge_holds_every_part_with_the_reason(changes, reason):
     loop, seen = loop_of(Frames(frame()), {"press-3": lane(**changes)})
