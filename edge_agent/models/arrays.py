@@ -1,0 +1,134 @@
+"""The arrays of a bundle in safetensors files: the head, the golden pictures and vectors, the golden scores.
+
+safetensors checks offsets and lengths; it lets NaN, infinity and any shape through, so those are checked here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from edge_agent.errors import BadBundleError
+from edge_agent.learn.head import LinearHead, from_arrays, probabilities, to_arrays
+
+# A golden set shows that a device computes the same; it is no test set. Three pictures of 224 x 224 are 450 KiB.
+GOLDEN_MAX = 16
+_PICTURES = "pictures"
+_VECTOR = "vector."
+
+Vectors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Pictures uint8 [n, h, w, 3] BGR, and per flavour the vectors float32 [n, D] that its encoder must give."""
+
+    pictures: NDArray[np.uint8] = field(repr=False)
+    vectors: Vectors = field(repr=False)
+
+
+def golden_to_bytes(golden: Golden) -> bytes:
+    """The golden file: the same bytes for the same arrays."""
+    tensors: dict[str, NDArray[Any]] = {_PICTURES: golden.pictures}
+    tensors |= {_VECTOR + flavour: vectors for flavour, vectors in golden.vectors.items()}
+    return safetensors.numpy.save(tensors)
+
+
+def golden_from_bytes(content: bytes, *, input_px: tuple[int, int], dimension: int, flavours: set[str]) -> Golden:
+    """Parse and check a golden file against its manifest.
+
+    Raises:
+        BadBundleError: damaged, or a missing array, another dtype or shape, NaN or infinity.
+    """
+    tensors = _load(content, "golden")
+    pictures = _array(tensors, _PICTURES, np.dtype(np.uint8), (None, *input_px, 3), "golden")
+    count = pictures.shape[0]
+    if not 1 <= count <= GOLDEN_MAX:
+        raise BadBundleError(f"golden: {count} pictures, expected 1 to {GOLDEN_MAX}")
+    float32 = np.dtype(np.float32)
+    vectors = {
+        name: _array(tensors, _VECTOR + name, float32, (count, dimension), "golden") for name in sorted(flavours)
+    }
+    return Golden(pictures=pictures, vectors=vectors)
+
+
+def scores_of(head: LinearHead, golden: Golden) -> dict[str, NDArray[np.float32]]:
+    """Per flavour the class probabilities float32 [n, C] that the head gives for the golden vectors."""
+    return {flavour: probabilities(head, vectors) for flavour, vectors in golden.vectors.items()}
+
+
+def scores_to_bytes(scores: Vectors) -> bytes:
+    """The file of golden scores."""
+    return safetensors.numpy.save(dict(scores))
+
+
+def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> dict[str, NDArray[np.float32]]:
+    """Parse and check a file of golden scores.
+
+    Raises:
+        BadBundleError: damaged, or a missing array, another dtype or shape, NaN or infinity.
+    """
+    tensors = _load(content, "scores")
+    shape = (None, classes)
+    return {name: _array(tensors, name, np.dtype(np.float32), shape, "scores") for name in sorted(flavours)}
+
+
+def head_to_bytes(head: LinearHead) -> bytes:
+    """The head file."""
+    tensors, about = to_arrays(head)
+    return safetensors.numpy.save(tensors, metadata=about)
+
+
+def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
+    """Parse and check a head file.
+
+    Raises:
+        BadBundleError: damaged, of another dimension, or with contents that a head may not have.
+    """
+    head = from_arrays(_load(content, "head"), _metadata(content))
+    if head.dimension != dimension:
+        raise BadBundleError(f"head: made for {head.dimension} features, the encoder gives {dimension}")
+    return head
+
+
+def _load(content: bytes, what: str) -> dict[str, NDArray[Any]]:
+    try:
+        tensors: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadBundleError(f"{what}: not a safetensors file of plain arrays ({error})") from error
+    return tensors
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The free text entries of a safetensors file that has been parsed before, so its header is sound JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+
+
+def _array(
+    tensors: Mapping[str, NDArray[Any]],
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int | None, ...],
+    what: str,
+) -> NDArray[Any]:
+    """The array `name`, of this dtype and shape (None: any), all finite."""
+    array = tensors.get(name)
+    if array is None:
+        raise BadBundleError(f"{what}: {name} is missing, found {sorted(tensors)[:8]}")
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        wanted = ["n" if size is None else size for size in shape]
+        raise BadBundleError(f"{what}: {name} is {array.dtype} {list(array.shape)}, expected {dtype} {wanted}")
+    if not np.isfinite(array).all():
+        raise BadBundleError(f"{what}: {name} holds NaN or infinity")
+    return array
