@@ -110,8 +110,8 @@ def split_labelled(items: Iterable[Item], seed: int, held_share: float = 0.3) ->
     """Items to learn from and items to hold out: about `held_share` of each label, no group on both sides.
 
     Deterministic in the set of items and the seed, whatever their order: groups are ranked by a hash. A group with
-    several labels goes where its commonest label needs it. An item without a group gives its own name as its group. Each
-    label with at least two groups has one on each side.
+    several labels goes where its commonest label needs it. An item without a group gives its own name as its group.
+    Each label with at least two groups has one on each side.
 
     Raises:
         ValueError: `held_share` is not between 0 and 1.

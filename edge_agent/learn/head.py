@@ -81,9 +81,11 @@ def logits(head: LinearHead, vector: NDArray[np.float32]) -> NDArray[np.float32]
 
 
 def probabilities(head: LinearHead, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax of the calibrated logits: float32 [C] or [n, C], each row sums to 1; NaN where the vector is NaN."""
-    raw = logits(head, vector)
-    powers = np.exp(raw - raw.max(axis=-1, keepdims=True))
+    """Softmax of the calibrated logits: float32 [C] or [n, C], each row sums to 1 (NaN if not finite)."""
+    # Infinity less infinity is the NaN that we promise, not a surprise worth a warning.
+    with np.errstate(invalid="ignore", over="ignore"):
+        raw = logits(head, vector)
+        powers = np.exp(raw - raw.max(axis=-1, keepdims=True))
     result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return result
 
