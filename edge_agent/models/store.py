@@ -1,0 +1,365 @@
+"""The model store: content-addressed bundles on disk, and per model name one pointer that is replaced atomically.
+
+    models/blobs/SHA256          every file of every bundle, once
+    models/manifests/DIGEST      a bundle: written last, so a manifest in place means a bundle complete
+    models/pointers/NAME.json    {"active": DIGEST, "previous": DIGEST | null}
+
+    directory --stage--> staged --activate--> active --activate another--> previous --roll_back--> active
+
+A kill at any point leaves the state before or the state after, and at most blobs that no manifest names; `prune` takes
+those away. Readers take no lock: what a pointer names is never changed, only replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edge_agent.clock import Clock, SystemClock, rfc3339
+from edge_agent.errors import AlreadyRunningError, BadBundleError, CorruptStoreError, TransientError
+from edge_agent.learn.head import LinearHead
+from edge_agent.models import arrays, bundle
+from edge_agent.models.bundle import BundleFile, Manifest
+from edge_agent.models.encoder import Encoder, RuntimeOptions
+from edge_agent.models.files import read_bounded, read_file
+from edge_agent.models.golden import reproduce
+from edge_agent.models.pointer import Pointer
+from edge_agent.models.vet import VetReport, vet
+from edge_agent.storage import lock_file, replace_file, storage_faults
+
+DEFAULT_FLAVOUR = "u8s8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A bundle ready to judge: everything in it belongs together and never changes."""
+
+    digest: str
+    flavour: str
+    manifest: Manifest = field(repr=False)
+    encoder: Encoder = field(repr=False)
+    head: LinearHead = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """A bundle in the store; `state` is "active", "previous" or "staged"."""
+
+    digest: str
+    state: str
+    manifest: Manifest
+
+
+class ModelStore:
+    """The store under `root`, usually STATE/models. Safe for several threads and processes: writers take turns.
+
+    `vetting` and `write` are what the product uses; a test hands in others to see what happens when they fail.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock | None = None,
+        vetting: Callable[[bytes], VetReport] = vet,
+        write: Callable[[Path, bytes], None] = replace_file,
+    ) -> None:
+        self.root = root
+        self._clock = clock or SystemClock()
+        self._vet = vetting
+        self._write = write
+        self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
+        with storage_faults(root):
+            for directory in (self._blobs, self._manifests, self._pointers):
+                directory.mkdir(parents=True, exist_ok=True)
+
+    def stage(self, bundle_dir: Path) -> str:
+        """Take a bundle directory into the store and return its digest; twice is as good as once.
+
+        Raises:
+            BadBundleError: truncated, altered, hostile or contradictory; the store is as it was.
+            StorageFullError, StorageReadOnlyError, TransientError: not stored; try again later.
+        """
+        manifest_bytes = read_bounded(bundle_dir / bundle.MANIFEST_NAME, bundle.MANIFEST_MAX_BYTES)
+        manifest = bundle.from_bytes(manifest_bytes)
+        contents = {file.name: read_file(bundle_dir / file.name, file) for file in manifest.files}
+        with self._writing():
+            self._check(manifest, contents)
+            return self._keep(manifest, manifest_bytes, contents)
+
+    def with_head(self, digest: str, head: LinearHead, version: str) -> str:
+        """Stage the same encoder with another head: two small files and a manifest. Returns the new digest.
+
+        Raises:
+            BadBundleError: no such bundle, or the head does not fit its encoder.
+            StorageFullError, StorageReadOnlyError, TransientError: not stored; try again later.
+        """
+        base = self.manifest(digest)
+        golden = self._golden(base)
+        head_bytes = arrays.head_to_bytes(head)
+        scores_bytes = arrays.scores_to_bytes(arrays.scores_of(head, golden))
+        manifest = replace(
+            base,
+            version=version,
+            created=rfc3339(self._clock.utc_s()),
+            head=bundle.describe(head_bytes, base.head.name),
+            scores=bundle.describe(scores_bytes, base.scores.name),
+            classes=head.classes,
+            good_classes=tuple(sorted(head.good_classes)),
+            threshold=head.threshold,
+            hold_below=head.hold_below,
+            temperature=head.temperature,
+        )
+        manifest_bytes = bundle.to_bytes(manifest)
+        # Read back what was written: a head that a gateway would refuse must not get a digest.
+        _check_head(bundle.from_bytes(manifest_bytes), head_bytes)
+        with self._writing():
+            return self._keep(manifest, manifest_bytes, {base.head.name: head_bytes, base.scores.name: scores_bytes})
+
+    def activate(self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
+        """Load a staged bundle, let it reproduce its golden vectors on this device, and only then point `name` at it.
+
+        Raises:
+            BadBundleError: damaged, of another name, or wrong on this device; the pointer is as it was.
+            ProviderError: an execution provider that was asked for is not in use; the pointer is as it was.
+            StorageFullError, StorageReadOnlyError, TransientError: try again later.
+        """
+        model = self.verify(digest, runtime, flavour)
+        if model.manifest.name != name:
+            raise BadBundleError(f"bundle {digest[:12]} is a model {model.manifest.name!r}, not {name!r}")
+        with self._writing():
+            pointer = self._pointer(name)
+            if pointer is None or pointer.active != digest:
+                self._point(name, Pointer(active=digest, previous=pointer.active if pointer else None))
+        return model
+
+    def roll_back(self, name: str) -> str:
+        """Exchange active and previous of `name`; the digest that is active now.
+
+        Raises:
+            BadBundleError: there is no previous bundle, or a file of it is damaged; the pointer is as it was.
+        """
+        with self._writing():
+            pointer = self._pointer(name)
+            if pointer is None or pointer.previous is None:
+                raise BadBundleError(f"model {name!r} has no previous bundle to roll back to")
+            manifest = self.manifest(pointer.previous)
+            for file in manifest.files:
+                self._blob(file)
+            self._point(name, Pointer(active=pointer.previous, previous=pointer.active))
+            return pointer.previous
+
+    def active(self, name: str) -> str | None:
+        """The digest that is active for `name`, None before the first activation.
+
+        Raises:
+            CorruptStoreError: the pointer file is damaged.
+        """
+        pointer = self._pointer(name)
+        return pointer.active if pointer else None
+
+    def load(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
+        """A bundle as a session and a head, its files checked against their hashes.
+
+        Raises:
+            BadBundleError: no such bundle or flavour, a damaged file, or a file ONNX Runtime refuses.
+            ProviderError: an execution provider that was asked for is not in use.
+        """
+        manifest = self.manifest(digest)
+        head = _check_head(manifest, self._blob(manifest.head))
+        encoder = Encoder.from_bytes(self._blob(manifest.encoder(flavour)), runtime)
+        found = (encoder.input_px, encoder.dimension, encoder.map_shape[2])
+        layout = manifest.features
+        expected = (manifest.input_px, layout.dimension, layout.map_slice.stop - layout.map_slice.start)
+        if found != expected:
+            raise BadBundleError(
+                f"bundle {digest[:12]}: its encoder has input, features, map channels {found}, its manifest {expected}"
+            )
+        return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head)
+
+    def verify(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
+        """Load a bundle and let it reproduce its golden vectors and scores here; nothing is changed.
+
+        Raises:
+            BadBundleError: as `load`, or a golden vector or score is not reproduced within its tolerance.
+            ProviderError: an execution provider that was asked for is not in use.
+        """
+        model = self.load(digest, runtime, flavour)
+        manifest = model.manifest
+        scores = arrays.scores_from_bytes(
+            self._blob(manifest.scores), classes=len(manifest.classes), flavours=set(manifest.encoders)
+        )
+        golden = self._golden(manifest)
+        reproduce(
+            model.encoder,
+            model.head,
+            golden.pictures,
+            expected=(golden.vectors[flavour], scores[flavour]),
+            tolerance=manifest.tolerances[flavour],
+        )
+        return model
+
+    def manifest(self, digest: str) -> Manifest:
+        """The manifest of a staged bundle.
+
+        Raises:
+            BadBundleError: there is none, or it is damaged.
+        """
+        if bundle.SHA256.fullmatch(digest) is None:
+            raise BadBundleError(f"{digest!r} is not a bundle digest (64 hexadecimal digits)")
+        path = self._manifests / digest
+        if not path.is_file():
+            raise BadBundleError(f"no bundle {digest} in {self.root}; import it first")
+        content = read_bounded(path, bundle.MANIFEST_MAX_BYTES)
+        if bundle.digest(content) != digest:
+            raise BadBundleError(
+                f"{path}: content has digest {bundle.digest(content)}; the file is altered, import again"
+            )
+        return bundle.from_bytes(content)
+
+    def list(self) -> tuple[StoredModel, ...]:
+        """Every bundle: by name, active and previous first, then the newest.
+
+        Raises:
+            BadBundleError, CorruptStoreError: a manifest or pointer is damaged.
+        """
+        states = self._states()
+        models = [
+            StoredModel(digest=digest, state=states.get(digest, "staged"), manifest=self.manifest(digest))
+            for digest in self._digests()
+        ]
+        order = {"active": 0, "previous": 1, "staged": 2}
+        models.sort(key=lambda model: model.manifest.created, reverse=True)
+        models.sort(key=lambda model: (model.manifest.name, order[model.state]))
+        return tuple(models)
+
+    def prune(self, keep: int) -> tuple[str, ...]:
+        """Remove all but the `keep` newest staged bundles of each name, and the blobs that nobody names any more.
+
+        Active and previous bundles stay. Returns the digests that were removed.
+        """
+        with self._writing(), storage_faults(self.root):
+            kept: dict[str, int] = {}
+            removed = []
+            for model in self.list():
+                if model.state == "staged":
+                    kept[model.manifest.name] = kept.get(model.manifest.name, 0) + 1
+                    if kept[model.manifest.name] > keep:
+                        (self._manifests / model.digest).unlink()
+                        removed.append(model.digest)
+            wanted = {file.sha256 for digest in self._digests() for file in self.manifest(digest).files}
+            for path in self._blobs.iterdir():
+                if path.name not in wanted:
+                    path.unlink()
+            return tuple(removed)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time, of any thread or process; the kernel lets go when its process dies."""
+        try:
+            lock = lock_file(self.root / ".lock", "writer of models")
+        except AlreadyRunningError as error:
+            raise TransientError(f"{self.root}: another process is changing models; try again") from error
+        with lock:
+            yield
+
+    def _check(self, manifest: Manifest, contents: dict[str, bytes]) -> None:
+        """All that can be said of a bundle without this device's provider."""
+        flavours = set(manifest.encoders)
+        layout = manifest.features
+        _check_head(manifest, contents[manifest.head.name])
+        arrays.golden_from_bytes(
+            contents[manifest.golden.name], input_px=manifest.input_px, dimension=layout.dimension, flavours=flavours
+        )
+        arrays.scores_from_bytes(contents[manifest.scores.name], classes=len(manifest.classes), flavours=flavours)
+        # What is an encoder of a bundle in the store was vetted when it came in; any other blob was not.
+        vetted = {file.sha256 for known in self._digests() for file in self.manifest(known).encoders.values()}
+        for file in manifest.encoders.values():
+            if file.sha256 in vetted:
+                continue
+            report = self._vet(contents[file.name])
+            if (report.input_px, report.dimension) != (manifest.input_px, layout.dimension):
+                raise BadBundleError(
+                    f"{file.name}: takes {report.input_px} px and gives {report.dimension} features, the manifest says "
+                    f"{manifest.input_px} and {layout.dimension}"
+                )
+
+    def _keep(self, manifest: Manifest, manifest_bytes: bytes, contents: dict[str, bytes]) -> str:
+        """Blobs first, the manifest last: it is the commit."""
+        for file in manifest.files:
+            if not self._holds(file):
+                if file.name not in contents:
+                    raise BadBundleError(
+                        f"{self._blobs / file.sha256} ({file.name}) is damaged; import the bundle again"
+                    )
+                self._write(self._blobs / file.sha256, contents[file.name])
+        digest = bundle.digest(manifest_bytes)
+        path = self._manifests / digest
+        if not path.is_file() or path.read_bytes() != manifest_bytes:
+            self._write(path, manifest_bytes)
+        return digest
+
+    def _holds(self, file: BundleFile) -> bool:
+        try:
+            self._blob(file)
+        except BadBundleError:
+            return False
+        return True
+
+    def _blob(self, file: BundleFile) -> bytes:
+        return read_file(self._blobs / file.sha256, file)
+
+    def _golden(self, manifest: Manifest) -> arrays.Golden:
+        return arrays.golden_from_bytes(
+            self._blob(manifest.golden),
+            input_px=manifest.input_px,
+            dimension=manifest.features.dimension,
+            flavours=set(manifest.encoders),
+        )
+
+    def _digests(self) -> Sequence[str]:
+        return sorted(path.name for path in self._manifests.iterdir() if bundle.SHA256.fullmatch(path.name))
+
+    def _states(self) -> dict[str, str]:
+        states = {}
+        for path in self._pointers.glob("*.json"):
+            pointer = self._pointer(path.stem)
+            if pointer is not None:
+                states[pointer.active] = "active"
+                if pointer.previous is not None:
+                    states.setdefault(pointer.previous, "previous")
+        return states
+
+    def _pointer(self, name: str) -> Pointer | None:
+        if bundle.NAME.fullmatch(name) is None:
+            raise BadBundleError(f"{name!r} is not a model name (like {bundle.NAME.pattern})")
+        path = self._pointers / f"{name}.json"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return Pointer.from_bytes(content)
+        except BadBundleError as error:
+            raise CorruptStoreError(f"{path}: {error}; choose a bundle with `edge-agent models activate`") from error
+
+    def _point(self, name: str, pointer: Pointer) -> None:
+        self._write(self._pointers / f"{name}.json", pointer.to_bytes())
+
+
+def _check_head(manifest: Manifest, content: bytes) -> LinearHead:
+    """The head, which must say the same of itself as the manifest does."""
+    head = arrays.head_from_bytes(content, dimension=manifest.features.dimension)
+    found = (head.classes, head.good_classes, head.threshold, head.hold_below, head.temperature)
+    stated = (
+        manifest.classes,
+        frozenset(manifest.good_classes),
+        manifest.threshold,
+        manifest.hold_below,
+        manifest.temperature,
+    )
+    if found != stated:
+        raise BadBundleError(f"head: classes, thresholds or temperature are {found}, the manifest says {stated}")
+    return head
