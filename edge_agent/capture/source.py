@@ -1,0 +1,70 @@
+"""What a camera is to the rest of the room: something that opens, gives pictures one by one, and closes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edge_agent.capture.picture import Image
+from edge_agent.clock import Clock
+
+DEFAULT_OPEN_TIMEOUT_S = 5.0
+DEFAULT_READ_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One picture as the source gave it: uint8 [h, w, 3], BGR, owned by the receiver (the source forgets it).
+
+    `path` is the file it came from; `part` the number a trigger gave it; `captured_mono_s` when the source knows the
+    moment better than the end of `read()` does.
+    """
+
+    image: Image = field(repr=False)
+    path: str | None = None
+    part: str | None = None
+    captured_mono_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a source is given beside its address. A read that waits for a file waits on `stop`."""
+
+    clock: Clock
+    stop: threading.Event
+    open_timeout_s: float = DEFAULT_OPEN_TIMEOUT_S
+    read_timeout_s: float = DEFAULT_READ_TIMEOUT_S
+
+
+class Source(Protocol):
+    """A camera, stream, file or folder. Making one does nothing yet; one thread opens, reads and closes it.
+
+    A source is opened once. After a fault a new one is made, so nothing of a broken connection lives on.
+    """
+
+    @property
+    def live(self) -> bool:
+        """True: pictures come when they come and the newest counts. False: each waits until it is read."""
+
+    @property
+    def description(self) -> str:
+        """For people and logs; without credentials."""
+
+    def open(self) -> None:
+        """Get ready to read.
+
+        Raises:
+            CameraError: not now; the reason is the message.
+        """
+
+    def read(self) -> Picture | None:
+        """The next picture; None when there will be no more, or `stop` was set.
+
+        Raises:
+            CameraError: nothing more comes from here, open again.
+            BadPictureError: this one cannot be decoded, the next may be.
+        """
+
+    def close(self) -> None:
+        """Let go of everything; also after a failed `open`, and twice."""

@@ -1,0 +1,49 @@
+"""The door to OpenCV's video captures, for streams, devices and files alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from edge_agent.capture.picture import Image
+from edge_agent.errors import CameraError
+
+FFMPEG, V4L2 = cv2.CAP_FFMPEG, cv2.CAP_V4L2
+
+
+class Capture:
+    """One open capture. `target` may hold credentials: it never gets into a message."""
+
+    def __init__(self, target: str, backend: int, parameters: Sequence[int]) -> None:
+        try:
+            self._capture = cv2.VideoCapture(target, backend, list(parameters))
+        except cv2.error as error:  # parameters that the backend does not know
+            raise CameraError(f"OpenCV does not open it: {error.err}") from error
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._capture.isOpened())
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that a file promises, 0 when it says nothing."""
+        return max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def read(self) -> Image | None:
+        """The next picture, uint8 [h, w, 3] BGR; None when none came.
+
+        Raises:
+            CameraError: OpenCV gave up.
+        """
+        try:
+            came, image = self._capture.read()
+        except cv2.error as error:
+            raise CameraError(f"OpenCV cannot read on: {error.err}") from error
+        return np.asarray(image, np.uint8) if came else None
+
+    def release(self) -> None:
+        """Let go of the device, connection or file."""
+        self._capture.release()

@@ -1,0 +1,73 @@
+"""RTSP cameras through OpenCV's FFmpeg: over TCP, with time-outs, close to the live edge.
+
+Why OpenCV and not PyAV: docs/capture.md. The first time-out is FFmpeg's, the second the worker's, which also holds when
+FFmpeg's does not (opencv/opencv #22677).
+"""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+
+from edge_agent.capture.addresses import Address, redact
+from edge_agent.capture.rtsp_probe import refusal
+from edge_agent.capture.source import Picture, Terms
+from edge_agent.capture.sources.opencv import FFMPEG, Capture
+from edge_agent.errors import CameraError
+
+# Process-wide and read at each open: OpenCV offers no other way, so every stream gets the same options.
+#   rtsp_transport  UDP loses packets silently: half a picture looks like a defect
+#   analyzeduration, probesize  the default looks at 1.5 s of stream first and delivers it as 27 stale frames; with
+#     these the first comes after 0.26 s with 2 (measured at 20 fps). `fflags nobuffer` would save those 2 and wait for
+#     the next key frame instead, which on a real camera is up to 10 s away.
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_OPTIONS = "rtsp_transport;tcp|analyzeduration;100000|probesize;32768"
+
+# Asking for the reason comes on top of a failed open.
+_MOST_PROBE_S = 2.0
+
+# The last read before a time-out gives an old picture as if it were new (measured: ok after 2.00 s of a 2 s time-out).
+_STALE_SHARE = 0.9
+
+
+class RtspSource:
+    """A stream `rtsp://` or `rtsps://`."""
+
+    live = True
+
+    def __init__(self, address: Address, terms: Terms) -> None:
+        self.description = str(address)
+        self._url = address.target
+        self._terms = terms
+        self._capture: Capture | None = None
+
+    def open(self) -> None:
+        os.environ.setdefault(_OPTIONS_VARIABLE, _OPTIONS)
+        parameters = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(self._terms.open_timeout_s * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(self._terms.read_timeout_s * 1000),
+            # One decoding thread: more of them hold back as many frames, and two cores are all there is.
+            cv2.CAP_PROP_N_THREADS, 1,
+        ]  # fmt: skip
+        self._capture = Capture(self._url, FFMPEG, parameters)
+        if not self._capture.opened:
+            reason = refusal(self._url, timeout_s=min(_MOST_PROBE_S, self._terms.open_timeout_s))
+            raise CameraError(f"{self.description}: did not open: {redact(reason)}")
+
+    def read(self) -> Picture | None:
+        if self._capture is None:
+            raise CameraError(f"{self.description}: is not open")
+        before_s = self._terms.clock.mono_s()
+        image = self._capture.read()
+        waited_s = self._terms.clock.mono_s() - before_s
+        if image is None or waited_s > self._terms.read_timeout_s * _STALE_SHARE:
+            raise CameraError(
+                f"{self.description}: no picture within {waited_s:.1f} s; the stream ended or fell silent"
+            )
+        return Picture(image=image)
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

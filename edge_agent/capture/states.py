@@ -1,0 +1,96 @@
+"""The life of a camera as one table, the wait before it is opened again, and the fps limit. Pure.
+
+opening --up--> streaming --silence--> stalled --retry--> opening ...
+   |                `-------fault----> waiting --retry--> opening ...
+   `--> stalled or waiting likewise;  a finite source ends: ended;  stop from anywhere: stopped
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+
+class CameraState(str, enum.Enum):
+    OPENING = "opening"
+    STREAMING = "streaming"
+    STALLED = "stalled"  # silent for too long; its reader was given up and another will be started
+    WAITING = "waiting"  # it failed with a reason; backing off
+    ENDED = "ended"  # a folder or file is through
+    STOPPED = "stopped"
+
+
+class CameraEvent(str, enum.Enum):
+    UP = "up"  # the first picture of a live camera; a folder or file is open
+    SILENCE = "silence"  # no picture for too long while opening or reading hangs
+    FAULT = "fault"  # opening or reading failed
+    RETRY = "retry"
+    END = "end"
+    STOP = "stop"
+
+
+TABLE: Mapping[CameraState, Mapping[CameraEvent, CameraState]] = {
+    CameraState.OPENING: {
+        CameraEvent.UP: CameraState.STREAMING,
+        CameraEvent.SILENCE: CameraState.STALLED,
+        CameraEvent.FAULT: CameraState.WAITING,
+        CameraEvent.STOP: CameraState.STOPPED,
+    },
+    CameraState.STREAMING: {
+        CameraEvent.SILENCE: CameraState.STALLED,
+        CameraEvent.FAULT: CameraState.WAITING,
+        CameraEvent.END: CameraState.ENDED,
+        CameraEvent.STOP: CameraState.STOPPED,
+    },
+    CameraState.STALLED: {CameraEvent.RETRY: CameraState.OPENING, CameraEvent.STOP: CameraState.STOPPED},
+    CameraState.WAITING: {CameraEvent.RETRY: CameraState.OPENING, CameraEvent.STOP: CameraState.STOPPED},
+    CameraState.ENDED: {CameraEvent.STOP: CameraState.STOPPED},
+    CameraState.STOPPED: {},
+}
+
+# The first retry comes quickly (a cable touched), the last ones gently: a switch that restarts takes about a minute,
+# and a camera must be back within seconds of it.
+FIRST_BACKOFF_S = 0.5
+MOST_BACKOFF_S = 10.0
+# A camera that streamed for this long starts over with the first backoff; one that fails at once does not.
+HEALTHY_S = 10.0
+
+
+def backoff_s(failures: int, chance: float) -> float:
+    """Seconds to wait after so many failures in a row (1 or more). `chance` 0 to 1 spreads it over the upper half, so
+    that the cameras of one switch do not all come back in the same instant.
+    """
+    return float(min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * chance))
+
+
+class RateLimit:
+    """At most `fps` frames a second, None for all: a token bucket of two, so that a camera which itself runs at the
+    limit loses none of its frames to jitter.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._fps = fps
+        self._tokens = 1.0
+        self._last_s: float | None = None
+
+    def take(self, mono_s: float) -> bool:
+        """Whether the picture of this moment is wanted."""
+        if self._fps is None:
+            return True
+        self._refill(mono_s, self._fps)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def wait_s(self, mono_s: float) -> float:
+        """Seconds until the next picture is wanted; 0 for now."""
+        if self._fps is None:
+            return 0.0
+        self._refill(mono_s, self._fps)
+        return max(0.0, (1.0 - self._tokens) / self._fps)
+
+    def _refill(self, mono_s: float, fps: float) -> None:
+        if self._last_s is not None:
+            self._tokens = min(2.0, self._tokens + (mono_s - self._last_s) * fps)
+        self._last_s = mono_s
