@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edge_agent.clock import rfc3339
 from edge_agent.errors import BadMessageError
@@ -26,6 +26,7 @@ from edge_agent.sync.payloads import (
     LatencyPayload,
     ModelPayload,
     RegionPayload,
+    StatusPayload,
     SummaryPayload,
     encode,
 )
@@ -96,6 +97,15 @@ class Message:
 
 
 ROW_OVERHEAD_BYTES = 64  # measured: 100,000 rows of 330 bytes make a file of 41 MB, index included
+
+
+StatusState = Literal["online", "offline", "stopped"]
+
+
+def status_message(state: StatusState, *, session: str, version: str, reason: str, utc_s: float) -> Message:
+    """`status`, retained: online at every connect, offline as our Will, stopped at a clean end."""
+    payload = StatusPayload(ts=rfc3339(utc_s), state=state, session=session, version=version, reason=reason)
+    return _state_message("status", encode(payload))
 
 
 def inspection_message(inspection: Inspection) -> Message:

@@ -356,23 +356,23 @@ class OutboxReader:
         """Hand out again what was not acknowledged: the connection was lost."""
         self._handed_out = dict.fromkeys(Priority, 0)
 
-    def acknowledge(self, seqs: Sequence[int]) -> None:
-        """Delete a group that the broker has taken.
+    def acknowledge(self, seqs: Sequence[int]) -> int:
+        """Delete a group that the broker has taken; returns how many were still there.
 
         Raises:
             TransientError, CorruptStoreError: they are still there; call again.
         """
         with self._database.transaction() as connection:
-            table.remove(connection, seqs, Outcome.DELIVERED)
+            return table.remove(connection, seqs, Outcome.DELIVERED)
 
-    def park(self, seq: int, reason: str) -> None:
-        """Set a message aside for a person: the broker will not take it.
+    def park(self, seq: int, reason: str) -> bool:
+        """Set a message aside for a person: the broker will not take it; False when it is gone already.
 
         Raises:
             TransientError, CorruptStoreError.
         """
         with self._database.transaction() as connection:
-            table.park(connection, seq, reason, self._clock.utc_s())
+            return table.park(connection, seq, reason, self._clock.utc_s())
 
     def requeue_parked(self) -> int:
         """Try again what was parked; returns how many.
@@ -383,14 +383,15 @@ class OutboxReader:
         with self._database.transaction() as connection:
             return table.requeue_parked(connection, self._clock.utc_s())
 
-    def add(self, messages: Sequence[Message]) -> None:
-        """Queue messages of the sync process itself (acknowledgements), committed on return.
+    def add(self, messages: Sequence[Message]) -> int:
+        """Queue messages of the sync process itself (acknowledgements), committed on return; returns how many.
 
         Raises:
             TransientError, CorruptStoreError.
         """
         with self._database.transaction() as connection:
             table.insert(connection, messages, self._clock.utc_s())
+        return len(messages)
 
     def retained(self) -> list[Message]:
         """What to say again on every connect.

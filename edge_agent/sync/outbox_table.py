@@ -211,19 +211,20 @@ def shift_time(connection: storage.Connection, seconds: float) -> None:
     connection.execute("UPDATE message SET queued_utc_s = queued_utc_s + ?", (seconds,))
 
 
-def park(connection: storage.Connection, seq: int, reason: str, utc_s: float) -> None:
-    """Set one row aside for a person; beyond `PARKED_ROWS_MAX` the oldest parked rows go, counted as evicted."""
+def park(connection: storage.Connection, seq: int, reason: str, utc_s: float) -> bool:
+    """Set one row aside for a person; False when it is gone. The oldest beyond `PARKED_ROWS_MAX` are evicted."""
     connection.execute(
         f"INSERT OR IGNORE INTO parked (seq, {_COLUMNS}, queued_utc_s, parked_utc_s, reason)"  # noqa: S608 - a constant
         f" SELECT seq, {_COLUMNS}, queued_utc_s, ?, ? FROM message WHERE seq = ?",
         (utc_s, reason, seq),
     )
-    remove(connection, [seq], Outcome.PARKED)
+    found = remove(connection, [seq], Outcome.PARKED) > 0
     surplus = connection.execute("SELECT COUNT(*) FROM parked").fetchone()[0] - PARKED_ROWS_MAX
     if surplus > 0:
         gone = connection.execute("SELECT seq, priority FROM parked ORDER BY seq LIMIT ?", (surplus,)).fetchall()
         connection.executemany("DELETE FROM parked WHERE seq = ?", [(row["seq"],) for row in gone])
         count(connection, Outcome.EVICTED, Counter(Priority(row["priority"]) for row in gone))
+    return found
 
 
 def requeue_parked(connection: storage.Connection, utc_s: float) -> int:
