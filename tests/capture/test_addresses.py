@@ -1,0 +1,105 @@
+"""Addresses: what can be written, what a wrong one is told, and that no password is ever repeated."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.capture.addresses import SCHEMES, fault_of, parse, redact
+from edge_agent.capture.sources import OPENERS
+from edge_agent.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "target", "options"),
+    [
+        ("rtsp://10.0.0.12/stream1", "rtsp", "rtsp://10.0.0.12/stream1", {}),
+        ("rtsps://cam:322/a?b=c&d=e", "rtsps", "rtsps://cam:322/a?b=c&d=e", {}),
+        ("v4l2:/dev/v4l/by-id/usb-Cam-index0", "v4l2", "/dev/v4l/by-id/usb-Cam-index0", {}),
+        (
+            "v4l2:///dev/v4l/by-path/pci-0?width=1280&height=720",
+            "v4l2",
+            "/dev/v4l/by-path/pci-0",
+            {"width": "1280", "height": "720"},
+        ),
+        ("folder:/srv/parts", "folder", "/srv/parts", {}),
+        ("folder:parts?watch=1", "folder", "parts", {"watch": "1"}),
+        ("video:clips/a.mp4", "video", "clips/a.mp4", {}),
+        ("synthetic:scratches", "synthetic", "scratches", {}),
+        ("synthetic:lyon?seed=7", "synthetic", "lyon", {"seed": "7"}),
+    ],
+)
+def test_each_scheme_is_read(text, scheme, target, options):
+    address = parse(text)
+
+    assert (address.scheme, address.target, dict(address.options)) == (scheme, target, options)
+    assert address.warning is None
+    assert fault_of(text) is None
+
+
+def test_a_bare_video_device_is_accepted_with_advice():
+    assert "by-id or /dev/v4l/by-path" in parse("v4l2:/dev/video0").warning
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected one of: rtsp://"),
+        ("0", "expected one of"),
+        ("http://cam/mjpeg", "expected one of"),
+        ("rtsp://", "names no host"),
+        ("rtsp:///stream1", "names no host"),
+        ("rtsp://cam:99999/x", "is no URL"),
+        ("v4l2:video0", "expected v4l2:/dev/v4l/by-id/NAME"),
+        ("v4l2:/dev/v4l/by-id/x?width=wide", "option width is 'wide'"),
+        ("folder:", "names no path"),
+        ("folder:/srv?wacth=1", "unknown option 'wacth', folder knows: loop, watch"),
+        ("folder:/srv?watch=yes", "option watch is 'yes'"),
+        ("video:", "names no path"),
+        ("video:a.mp4?loop=1", "video knows: none"),
+        ("synthetic:", "expected scratches | pits"),
+        ("synthetic:Two Words", "or the name of a plant"),
+    ],
+)
+def test_a_wrong_address_is_told_what_is_allowed(text, words):
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert words in str(caught.value)
+    assert fault_of(text) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://user:hunter2@cam/stream1",
+        "rtsp://user:hunter2@cam:99999/stream1",
+        "rtsp://user:hunter2/x@cam/stream1",
+        "rtsp://user:hunter2@x@cam/stream1",
+        "rtsp://cam/live?user=admin&password=hunter2",
+        "rtsp://cam/user=admin_password=hunter2_channel=1.sdp",
+        "rtsps://:hunter2@cam/",
+        "htsp://user:hunter2@cam/",
+        "two rtsp://u:hunter2@a/ and rtsp://u:hunter2@b/x of them",
+    ],
+)
+def test_credentials_appear_nowhere(text):
+    assert "hunter2" not in redact(text)
+    assert "hunter2" not in (fault_of(text) or "")
+    if fault_of(text) is None:
+        assert "hunter2" not in f"{parse(text)} {parse(text)!r}"
+
+
+@given(st.text(max_size=40), st.sampled_from(["", *(f"{name}:" for name in SCHEMES), "rtsp://"]))
+def test_any_text_is_an_address_or_a_configuration_error(text, start):
+    fault = fault_of(start + text)
+    assert fault is None or "expected" in fault or "knows" in fault
+
+
+def test_redacting_leaves_an_address_without_credentials_alone():
+    for text in ("rtsp://10.0.0.12/stream1", "folder:/srv/parts?watch=1", "v4l2:/dev/v4l/by-id/usb@1.2"):
+        assert redact(text) == text
+
+
+def test_every_scheme_has_an_opener():
+    assert SCHEMES.keys() == OPENERS.keys()

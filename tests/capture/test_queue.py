@@ -1,0 +1,276 @@
+"""The books balance at every instant: captured = judged + dropped + in flight."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edge_agent.capture.queue import FrameQueue
+from edge_agent.clock import SystemClock
+from edge_agent.records import Frame, HoldReason
+from tests.fakes.clock import FakeClock
+
+PIXEL = np.zeros((1, 1, 3), np.uint8)
+DEADLINE_S = 20.0
+
+
+def frame(camera, sequence, mono_s=0.0):
+    return Frame(camera=camera, sequence=sequence, captured_utc_s=1.0, captured_mono_s=mono_s, image=PIXEL)
+
+
+def queue_of(*cameras, live=True, capacity=2):
+    queue = FrameQueue(FakeClock())
+    for camera in cameras:
+        queue.add(camera, live=live, capacity=capacity)
+    return queue
+
+
+def fill(queue, camera, count):
+    return [queue.put(frame(camera, queue.next_sequence(camera))) for _ in range(count)]
+
+
+class Ledger(RuleBasedStateMachine):
+    """A live and a file camera against a model of plain lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.queue = FrameQueue(FakeClock())
+        self.capacity = {"live": 2, "file": 3}
+        for name, capacity in self.capacity.items():
+            self.queue.add(name, live=name == "live", capacity=capacity)
+        self.waiting = {name: deque() for name in self.capacity}
+        self.captured, self.judged, self.dropped = Counter(), Counter(), Counter()
+        self.taken = []
+        self.closed = set()
+
+    cameras = st.sampled_from(["live", "file"])
+
+    @rule(camera=cameras)
+    def put(self, camera):
+        full = len(self.waiting[camera]) == self.capacity[camera]
+        if camera == "file" and full and camera not in self.closed:
+            return  # it would wait; the threaded tests do that
+        number = self.queue.next_sequence(camera)
+        drop = self.queue.put(frame(camera, number))
+        self.captured[camera] += 1
+        assert number == self.captured[camera]
+        if camera in self.closed:
+            assert (drop.sequence, drop.reason) == (number, HoldReason.STOPPING)
+        else:
+            self.waiting[camera].append(number)
+            if not full:
+                assert drop is None
+                return
+            assert (drop.sequence, drop.reason) == (self.waiting[camera].popleft(), HoldReason.OVERLOAD)
+        self.dropped[camera] += 1
+
+    @rule(camera=cameras)
+    def lose(self, camera):
+        drop = self.queue.lost(camera, captured_utc_s=1.0, captured_mono_s=1.0, reason=HoldReason.CAMERA)
+        self.captured[camera] += 1
+        self.dropped[camera] += 1
+        assert drop.sequence == self.captured[camera]
+
+    @rule()
+    def get(self):
+        got = self.queue.get(0.0)
+        if got is None:
+            assert not any(self.waiting.values())
+            return
+        assert got.sequence == self.waiting[got.camera].popleft()
+        self.taken.append(got)
+
+    @precondition(lambda self: self.taken)
+    @rule(verdict=st.booleans(), data=st.data())
+    def finish(self, verdict, data):
+        taken = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
+        if verdict:
+            self.queue.done(taken)
+            self.judged[taken.camera] += 1
+        else:
+            assert self.queue.drop(taken, HoldReason.PAUSED).sequence == taken.sequence
+            self.dropped[taken.camera] += 1
+        with pytest.raises(ValueError, match="not being judged"):
+            self.queue.done(taken)
+
+    @rule(camera=cameras)
+    def close(self, camera):
+        self.queue.close(camera)
+        self.closed.add(camera)
+
+    @rule(camera=cameras)
+    def reopen(self, camera):
+        self.queue.add(camera, live=camera == "live", capacity=self.capacity[camera])
+        self.closed.discard(camera)
+
+    @rule()
+    def drain(self):
+        drops = self.queue.drain()
+        assert {drop.reason for drop in drops} <= {HoldReason.STOPPING}
+        for camera, waiting in self.waiting.items():
+            assert [drop.sequence for drop in drops if drop.camera == camera] == list(waiting)
+            self.dropped[camera] += len(waiting)
+            waiting.clear()
+
+    @rule(camera=cameras)
+    def skip(self, camera):
+        self.queue.skip(camera, 1.0)
+
+    @invariant()
+    def the_books_balance(self):
+        for camera, account in self.queue.accountings().items():
+            assert account.balanced
+            assert account.captured == self.captured[camera]
+            assert account.judged == self.judged[camera]
+            assert sum(account.dropped.values()) == self.dropped[camera]
+            in_hand = sum(taken.camera == camera for taken in self.taken)
+            assert account.in_flight == len(self.waiting[camera]) + in_hand
+
+
+Ledger.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLedger = Ledger.TestCase
+
+
+def test_the_newest_frame_of_a_live_camera_wins():
+    queue = queue_of("a", capacity=2)
+
+    assert [drop and drop.sequence for drop in fill(queue, "a", 5)] == [None, None, 1, 2, 3]
+    assert [queue.get(0).sequence, queue.get(0).sequence, queue.get(0)] == [4, 5, None]
+
+
+def test_cameras_take_turns_however_fast_one_is():
+    queue = queue_of("fast", "slow", "slower", capacity=50)
+    fill(queue, "fast", 50)
+    fill(queue, "slow", 2)
+    fill(queue, "slower", 1)
+
+    assert [queue.get(0).camera for _ in range(7)] == ["fast", "slow", "slower", "fast", "slow", "fast", "fast"]
+
+
+def test_a_file_waits_for_space_and_none_is_dropped():
+    queue = queue_of("folder", live=False, capacity=2)
+    writer = threading.Thread(target=fill, args=(queue, "folder", 20))
+    writer.start()
+    numbers = []
+    while len(numbers) < 20:
+        got = queue.get(DEADLINE_S)
+        numbers.append(got.sequence)
+        queue.done(got)
+        assert queue.accounting("folder").in_flight <= 2
+    writer.join(DEADLINE_S)
+
+    assert numbers == list(range(1, 21))
+    assert queue.accounting("folder").dropped == {}
+
+
+def test_closing_a_lane_lets_a_waiting_writer_go_and_what_is_queued_is_still_judged():
+    queue = queue_of("folder", live=False, capacity=1)
+    drops = []
+    writer = threading.Thread(target=lambda: drops.extend(fill(queue, "folder", 2)))
+    writer.start()
+    first = queue.get(DEADLINE_S)
+    queue.close("folder")
+    writer.join(DEADLINE_S)
+    queue.done(first)
+    rest = queue.get(0)
+
+    assert not writer.is_alive()
+    assert queue.accounting("folder").balanced
+    assert queue.accounting("folder").captured == 2
+    assert (rest is None) == (drops[1] is not None and drops[1].reason is HoldReason.STOPPING)
+
+
+def test_a_reader_that_waits_wakes_at_the_first_frame():
+    queue = queue_of("a")
+    got = []
+    reader = threading.Thread(target=lambda: got.append(queue.get(DEADLINE_S)))
+    reader.start()
+    fill(queue, "a", 1)
+    reader.join(DEADLINE_S)
+
+    assert [one.sequence for one in got] == [1]
+
+
+def test_numbers_go_on_after_a_camera_was_closed_and_added_again():
+    queue = queue_of("a")
+    fill(queue, "a", 3)
+    queue.close("a")
+    queue.add("a", live=False, capacity=9)
+
+    assert queue.next_sequence("a") == 4
+
+
+def test_a_frame_out_of_sequence_is_a_fault_of_the_caller():
+    queue = queue_of("a")
+
+    with pytest.raises(ValueError, match="frame 2 after 0"):
+        queue.put(frame("a", 2))
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        queue.add("b", live=True, capacity=0)
+    assert queue.accounting("a").captured == 0
+
+
+def test_rate_and_age_follow_the_clock():
+    clock = FakeClock()
+    queue = FrameQueue(clock)
+    queue.add("a", live=True)
+    assert queue.accounting("a").last_frame_age_s is None
+    assert queue.accounting("a").fps == 0
+    for number in range(1, 101):
+        clock.advance(0.1)
+        queue.put(frame("a", number, clock.mono_s()))
+
+    assert queue.accounting("a").fps == pytest.approx(10.0, rel=0.05)
+    clock.advance(5.0)
+    assert queue.accounting("a").last_frame_age_s == pytest.approx(5.0)
+    assert queue.accounting("a").fps < 4.5
+    queue.skip("a", clock.mono_s())
+    assert queue.accounting("a").last_frame_age_s == pytest.approx(0.0)
+
+
+def test_the_books_balance_under_real_overload():
+    """Four cameras as fast as they can, one slow judge, one auditor reading the books all the time."""
+    queue = FrameQueue(SystemClock())
+    cameras = {f"cam-{number}": number == 3 for number in range(4)}  # the last one is a folder
+    for camera, is_file in cameras.items():
+        queue.add(camera, live=not is_file)
+    per_camera, drops, faults = 3000, Counter(), []
+    written, judged = threading.Event(), threading.Event()
+
+    def write(camera):
+        drops[camera] = sum(drop is not None for drop in fill(queue, camera, per_camera))
+
+    def audit():
+        while not judged.is_set():
+            faults.extend(name for name, account in queue.accountings().items() if not account.balanced)
+
+    def judge():
+        while (got := queue.get(0.01)) is not None or not written.is_set():
+            if got is not None:
+                queue.done(got)
+
+    writers = [threading.Thread(target=write, args=(camera,)) for camera in cameras]
+    auditor, judge_thread = threading.Thread(target=audit), threading.Thread(target=judge)
+    for thread in (auditor, judge_thread, *writers):
+        thread.start()
+    for writer in writers:
+        writer.join(DEADLINE_S)
+    written.set()
+    judge_thread.join(DEADLINE_S)
+    judged.set()
+    auditor.join(DEADLINE_S)
+
+    assert not faults
+    for camera, is_file in cameras.items():
+        account = queue.accounting(camera)
+        assert account.captured == per_camera
+        assert account.in_flight == 0
+        assert account.dropped.get(HoldReason.OVERLOAD, 0) == drops[camera]
+        assert account.judged == per_camera - drops[camera]
+        assert drops[camera] == 0 or not is_file
