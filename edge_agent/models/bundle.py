@@ -106,7 +106,11 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One bundle. `created` is RFC 3339 UTC; `input_px` (height, width); `classes` in the order of the head."""
+    """One bundle. `created` is RFC 3339 UTC; `input_px` (height, width); `classes` in the order of the head.
+
+    `trained_on` says whose pictures the head was solved on: "synthetic-line" for the default bundle, whose head knows
+    nobody's parts, "site" for pictures of the plant.
+    """
 
     name: str
     version: str
@@ -126,6 +130,7 @@ class Manifest:
     tolerances: Mapping[str, Tolerance]
     provenance: Provenance
     licences: tuple[str, ...]
+    trained_on: str = "site"
 
     @property
     def files(self) -> tuple[BundleFile, ...]:
@@ -199,6 +204,7 @@ def from_bytes(content: bytes) -> Manifest:
         },
         provenance=_provenance(root.get("provenance")),
         licences=tuple(item.text(TEXT) for item in root.get("licences").items(0, ENTRIES_MAX)),
+        trained_on=root.get("trained_on").text(NAME),
     )
     _check_agreement(manifest)
     return manifest

@@ -1,7 +1,7 @@
 """The model store: content-addressed bundles on disk, and per model name one pointer that is replaced atomically.
 
     models/blobs/SHA256          every file of every bundle, once
-    models/manifests/DIGEST      a bundle: written last, so a manifest in place means a bundle complete
+    models/manifests/DIGEST.json a bundle: written last, so a manifest in place means a bundle complete
     models/pointers/NAME.json    {"active": DIGEST, "previous": DIGEST | null}
 
     directory --stage--> staged --activate--> active --activate another--> previous --roll_back--> active
@@ -111,6 +111,7 @@ class ModelStore:
             threshold=head.threshold,
             hold_below=head.hold_below,
             temperature=head.temperature,
+            trained_on="site",
         )
         manifest_bytes = bundle.to_bytes(manifest)
         # Read back what was written: a head that a gateway would refuse must not get a digest.
@@ -159,6 +160,15 @@ class ModelStore:
         """
         pointer = self._pointer(name)
         return pointer.active if pointer else None
+
+    def previous(self, name: str) -> str | None:
+        """The digest that a rollback of `name` would return to, None where there is none.
+
+        Raises:
+            CorruptStoreError: the pointer file is damaged.
+        """
+        pointer = self._pointer(name)
+        return pointer.previous if pointer else None
 
     def load(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
         """A bundle as a session and a head, its files checked against their hashes.
@@ -209,7 +219,7 @@ class ModelStore:
         """
         if bundle.SHA256.fullmatch(digest) is None:
             raise BadBundleError(f"{digest!r} is not a bundle digest (64 hexadecimal digits)")
-        path = self._manifests / digest
+        path = self._manifests / f"{digest}.json"
         if not path.is_file():
             raise BadBundleError(f"no bundle {digest} in {self.root}; import it first")
         content = read_bounded(path, bundle.MANIFEST_MAX_BYTES)
@@ -247,7 +257,7 @@ class ModelStore:
                 if model.state == "staged":
                     kept[model.manifest.name] = kept.get(model.manifest.name, 0) + 1
                     if kept[model.manifest.name] > keep:
-                        (self._manifests / model.digest).unlink()
+                        (self._manifests / f"{model.digest}.json").unlink()
                         removed.append(model.digest)
             wanted = {file.sha256 for digest in self._digests() for file in self.manifest(digest).files}
             for path in self._blobs.iterdir():
@@ -296,7 +306,7 @@ class ModelStore:
                     )
                 self._write(self._blobs / file.sha256, contents[file.name])
         digest = bundle.digest(manifest_bytes)
-        path = self._manifests / digest
+        path = self._manifests / f"{digest}.json"
         if not path.is_file() or path.read_bytes() != manifest_bytes:
             self._write(path, manifest_bytes)
         return digest
@@ -320,7 +330,7 @@ class ModelStore:
         )
 
     def _digests(self) -> Sequence[str]:
-        return sorted(path.name for path in self._manifests.iterdir() if bundle.SHA256.fullmatch(path.name))
+        return sorted(path.stem for path in self._manifests.glob("*.json") if bundle.SHA256.fullmatch(path.stem))
 
     def _states(self) -> dict[str, str]:
         states = {}
