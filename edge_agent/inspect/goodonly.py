@@ -241,7 +241,7 @@ def from_arrays(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[st
         model = _model_from(tensors, about["model"]) if "model" in about else None
         seen = () if model is not None else _seen_from(tensors)
         return GoodOnlyState(encoder=encoder, wanted=int(about["wanted"]), seen=seen, model=model)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadBundleError(f"good-only state: damaged ({type(error).__name__}: {error}); learn again") from error
 
 

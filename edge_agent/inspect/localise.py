@@ -57,17 +57,24 @@ def region(heat: NDArray[np.float32], share: float = REGION_SHARE) -> Region | N
     if peak <= 0.0 or float(heat.min()) == peak:
         return None
     rows, columns = heat.shape
-    hot = (heat >= share * peak).tolist()
-    first = divmod(int(heat.argmax()), columns)
-    found, edge = {first}, [first]
-    while edge:
-        y, x = edge.pop()
-        for near in (
-            (b, a) for b in range(max(y - 1, 0), min(y + 2, rows)) for a in range(max(x - 1, 0), min(x + 2, columns))
-        ):
-            if hot[near[0]][near[1]] and near not in found:
-                found.add(near)
-                edge.append(near)
-    top, left = min(y for y, _ in found), min(x for _, x in found)
-    bottom, right = max(y for y, _ in found) + 1, max(x for _, x in found) + 1
-    return Region(x=left / columns, y=top / rows, width=(right - left) / columns, height=(bottom - top) / rows)
+    # A cold rim all round and one flat list: each cell's eight neighbours are then eight fixed steps away.
+    wide = columns + 2
+    hot = np.pad(heat >= share * peak, 1).ravel().tolist()
+    steps = (-wide - 1, -wide, -wide + 1, -1, 1, wide - 1, wide, wide + 1)
+    first = (int(heat.argmax()) // columns + 1) * wide + int(heat.argmax()) % columns + 1
+    hot[first] = False
+    found = [first]
+    for cell in found:  # the list grows while it is walked
+        for step in steps:
+            near = cell + step
+            if hot[near]:
+                hot[near] = False
+                found.append(near)
+    ys, xs = [cell // wide - 1 for cell in found], [cell % wide - 1 for cell in found]
+    left, top = min(xs), min(ys)
+    return Region(
+        x=left / columns,
+        y=top / rows,
+        width=(max(xs) + 1 - left) / columns,
+        height=(max(ys) + 1 - top) / rows,
+    )

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 SHRINKAGE = 0.1
 # Added to each feature's standard deviation, as a share of the median one: features that never moved stay quiet.
 SCALE_FLOOR = 0.1
+# Of the features' level: parts that are all the same picture have no spread at all, and rounding must not count.
+STILL_SCALE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,12 @@ def fit_gaussian(vectors: NDArray[np.float32], shrinkage: float = SHRINKAGE) -> 
     """The Gaussian of `vectors` float32 [n, D], n >= 2."""
     rows = vectors.astype(np.float64)
     mean, spread = rows.mean(axis=0), rows.std(axis=0)
-    gain = 1.0 / (spread + SCALE_FLOOR * np.median(spread) + np.finfo(np.float32).tiny ** 0.5)
+    floor = STILL_SCALE * float(np.abs(mean).mean()) + 1e-9
+    gain = 1.0 / np.maximum(spread + SCALE_FLOOR * np.median(spread), floor)
     scaled = (rows - mean) * gain
     _, singular, axes = np.linalg.svd(scaled, full_matrices=False)
     variances = singular**2 / (len(rows) - 1)
-    # At least a millionth: parts that are all the same picture have no spread at all.
+    # At least a millionth, again for parts that are all the same.
     sphere = max(shrinkage * variances.sum() / rows.shape[1], 1e-6)
     return Gaussian(
         mean=mean.astype(np.float32),

@@ -149,7 +149,7 @@ def from_arrays(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[st
             threshold=float(about["threshold"]),
             hold_below=float(about["hold_below"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadBundleError(
             f"head: damaged description ({type(error).__name__}: {error}); rebuild the bundle"
         ) from error

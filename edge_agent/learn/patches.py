@@ -42,7 +42,9 @@ def fit_bank(maps: NDArray[np.float32], size: int = BANK_SIZE) -> tuple[PatchBan
     mean: NDArray[np.float32] = places.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred: NDArray[np.float32] = places - mean
     covariance = (centred.T @ centred).astype(np.float64) / len(centred)
-    ridge = max(WHITENING_RIDGE * float(np.trace(covariance)) / channels, 1e-12)
+    # Parts that are all one even picture have no covariance at all: a millionth of the level stands in.
+    level = float(np.mean(places * places, dtype=np.float64))
+    ridge = max(WHITENING_RIDGE * float(np.trace(covariance)) / channels, 1e-6 * level, 1e-12)
     factor = np.linalg.cholesky(covariance + ridge * np.eye(channels))
     whiten = np.linalg.inv(factor).T.astype(np.float32)
     white = (centred @ whiten).astype(np.float32, copy=False)
