@@ -1,0 +1,113 @@
+"""Cameras: each address read, each camera opened for real and asked for frames."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+
+from edge_agent.capture.addresses import parse
+from edge_agent.capture.source import Source
+from edge_agent.clock import Clock
+from edge_agent.config.sections import Camera
+from edge_agent.errors import BadPictureError, CameraError, ConfigError
+from edge_agent.processes.cameras import address_of, source_maker
+from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok, warning
+from edge_agent.processes.live import CameraLive, fresh_inspect
+
+# OpenCV's own limit for a silent V4L2 camera is 10 s; a source that does not answer by then never will.
+SPARE_S = 5.0
+
+
+def addresses(context: Context) -> tuple[Finding, ...]:
+    findings = []
+    for name, camera in context.valid.cameras.items():
+        try:
+            address = parse(address_of(camera))
+        except ConfigError as fault:
+            findings.append(error(str(fault), subject=name))
+            continue
+        if address.warning:
+            findings.append(warning(address.warning, "edge-agent init lists the stable names", name))
+        else:
+            findings.append(ok(str(address), name))
+    return tuple(findings)
+
+
+def frames(context: Context) -> tuple[Finding, ...]:
+    """Frames of every camera, all at the same time. What the running daemon reads is not opened a second time."""
+    settings = context.valid
+    running = fresh_inspect(settings.storage.runtime_dir / "inspect.json", context.clock.utc_s())
+    trials: list[tuple[str, Camera, _Trial | Finding]] = []
+    for name, camera in settings.cameras.items():
+        live = running.cameras.get(name) if running else None
+        if live is not None:
+            trials.append((name, camera, _of_daemon(name, camera, live)))
+            continue
+        try:
+            trials.append((name, camera, _Trial(name, camera, context)))
+        except ConfigError as fault:
+            trials.append((name, camera, error(str(fault), subject=name)))
+    return tuple(trial if isinstance(trial, Finding) else trial.finding() for _, _, trial in trials)
+
+
+def _of_daemon(name: str, camera: Camera, live: CameraLive) -> Finding:
+    if live.frame_age_s is not None and live.frame_age_s <= camera.stall_s:
+        return ok(f"read by the running daemon: {live.fps:.1f} frames/s", name)
+    return error(f"the running daemon gets no frames: {live.state}, {live.reason}", "edge-agent status shows it", name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    count: int
+    height: int
+    width: int
+    seconds: float
+
+
+class _Trial:
+    """One camera being tried in a thread of its own: a blocking read must not hold up the others."""
+
+    def __init__(self, name: str, camera: Camera, context: Context) -> None:
+        self._name, self._camera, self._wanted = name, camera, context.frames
+        self._stop = threading.Event()
+        self._answer: queue.SimpleQueue[_Seen | CameraError | BadPictureError] = queue.SimpleQueue()
+        self._source = source_maker(camera, context.clock)(self._stop)
+        arguments = (self._source, self._wanted, context.clock)
+        threading.Thread(target=self._try, args=arguments, name=f"try-{name}", daemon=True).start()
+
+    def finding(self) -> Finding:
+        """Wait for the camera as long as its own time-outs allow."""
+        limit_s = self._camera.open_timeout_s + self._wanted * self._camera.read_timeout_s + SPARE_S
+        try:
+            answer = self._answer.get(timeout=limit_s)
+        except queue.Empty:
+            return error(f"no answer within {limit_s:.0f} s", "is another program using it?", self._name)
+        finally:
+            self._stop.set()
+        if isinstance(answer, (CameraError, BadPictureError)):
+            return error(str(answer), "try the address with another viewer (ffplay, v4l2-ctl --all)", self._name)
+        if answer.count == 0:
+            return warning("gives no picture yet", "put one picture there, or look at the path", self._name)
+        text = f"{answer.width}x{answer.height}, {answer.count} frames in {answer.seconds:.2f} s"
+        return ok(text, self._name)
+
+    def _try(self, source: Source, wanted: int, clock: Clock) -> None:
+        begun_s = clock.mono_s()
+        height = width = count = 0
+        try:
+            source.open()
+            while count < wanted and (picture := source.read()) is not None:
+                height, width = picture.image.shape[:2]
+                count += 1
+            self._answer.put(_Seen(count=count, height=height, width=width, seconds=clock.mono_s() - begun_s))
+        except (CameraError, BadPictureError) as fault:
+            self._answer.put(fault)
+        finally:
+            source.close()
+
+
+CHECKS = (
+    Check(id="camera-address", group="cameras", title="address", run=addresses),
+    Check(id="camera-frames", group="cameras", title="frames", run=frames),
+)
