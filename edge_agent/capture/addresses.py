@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from edge_agent.errors import ConfigError
 
@@ -78,6 +78,20 @@ def parse(text: str) -> Address:
     return Address(scheme=name, target=target, options=options, warning=scheme.check(target))
 
 
+def with_login(address: Address, username: str, password: str) -> Address:
+    """The address of a stream with a user and a password, whatever characters they hold.
+
+    Raises:
+        ConfigError: not a network stream, or it names a user already.
+    """
+    if address.scheme not in _NETWORK:
+        raise ConfigError(f"source {address} takes no username, only {' and '.join(_NETWORK)} do")
+    start, rest = address.target.split("://", 1)
+    if urlsplit(address.target).username is not None:
+        raise ConfigError(f"source {address} names a user already; remove it there or remove username and password")
+    return replace(address, target=f"{start}://{quote(username, safe='')}:{quote(password, safe='')}@{rest}")
+
+
 def fault_of(text: str) -> str | None:
     """What is wrong with an address, for a check that collects all errors; None when nothing is."""
     try:
@@ -95,6 +109,8 @@ def _stream(text: str) -> str | None:
         raise ConfigError(f"source {redact(text)!r} is no URL, expected {SCHEMES['rtsp'].form}") from None
     if not host or port == 0:
         raise ConfigError(f"source {redact(text)!r} names no host, expected {SCHEMES['rtsp'].form}")
+    if parts.password:
+        return "the address holds a password that everyone who reads the file sees; use `password: !secret NAME`"
     return None
 
 

@@ -1,6 +1,6 @@
 """One generation of reading a camera: a thread that opens, reads and delivers, and that may hang in the driver.
 
-    open -> read -> fps limit -> view -> number -> queue         fault: back off, open a new source, for ever
+    open -> read -> fps limit -> view -> number -> queue         fault: back off, open again, for ever
 
 A blocking read cannot be ended from outside. So a reader can be abandoned: whatever it still brings is discarded.
 """
@@ -39,7 +39,7 @@ class CameraPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What a camera's threads work with. `make_source` is called for each attempt, with the event that ends it.
+    """What a camera's threads work with. `make_source` is called for each reader, with the event that ends it.
     `on_drop` hears of each frame that will not be judged, and why; it is called from camera threads and must not block.
     """
 
@@ -96,15 +96,15 @@ class Reader:
         return self._wiring.plan.stall_s if due_s is None else due_s - self._wiring.clock.mono_s()
 
     def _run(self, delay_s: float) -> None:
+        source = self._wiring.make_source(self._stop)
         next_s: float | None = delay_s
         while next_s is not None and not self._wiring.clock.wait(self._stop, next_s):
             if self._report(self, CameraEvent.RETRY, "opening again") is None:
                 return
-            next_s = self._session()
+            next_s = self._session(source)
 
-    def _session(self) -> float | None:
-        """One source from open to close; seconds until the next one, None when there is to be none."""
-        source = self._wiring.make_source(self._stop)
+    def _session(self, source: Source) -> float | None:
+        """From open to close; seconds until the next session, None when there is to be none."""
         try:
             self._expect_within(self._wiring.plan.first_frame_s)
             source.open()

@@ -40,7 +40,8 @@ class Terms:
 class Source(Protocol):
     """A camera, stream, file or folder. Making one does nothing yet; one thread opens, reads and closes it.
 
-    A source is opened once. After a fault a new one is made, so nothing of a broken connection lives on.
+    After a fault it is closed and opened again: nothing of a broken connection lives on, but a watched folder still
+    knows what it has given. A source whose call hangs is left behind with its thread, and another one is made.
     """
 
     @property

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.capture.addresses import SCHEMES, fault_of, parse, redact
+from edge_agent.capture.addresses import SCHEMES, fault_of, parse, redact, with_login
 from edge_agent.capture.sources import OPENERS
 from edge_agent.errors import ConfigError
 
@@ -94,6 +94,21 @@ def test_credentials_appear_nowhere(text):
 def test_any_text_is_an_address_or_a_configuration_error(text, start):
     fault = fault_of(start + text)
     assert fault is None or "expected" in fault or "knows" in fault
+
+
+def test_a_password_in_the_address_is_advised_against():
+    assert "!secret" in parse("rtsp://user:hunter2@cam/stream1").warning
+
+
+def test_a_login_is_added_to_a_stream_and_hidden_again():
+    address = with_login(parse("rtsp://cam:554/a?b=1"), "op@plant", "p/w:@#?")
+
+    assert address.target == "rtsp://op%40plant:p%2Fw%3A%40%23%3F@cam:554/a?b=1"
+    assert str(address) == "rtsp://***@cam:554/a?b=1"
+    with pytest.raises(ConfigError, match="names a user already"):
+        with_login(address, "other", "x")
+    with pytest.raises(ConfigError, match="takes no username"):
+        with_login(parse("folder:/srv"), "u", "p")
 
 
 def test_redacting_leaves_an_address_without_credentials_alone():

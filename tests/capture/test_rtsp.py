@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from edge_agent.capture.addresses import parse
+from edge_agent.capture.addresses import parse, with_login
 from edge_agent.capture.rtsp_probe import verdict_on
 from edge_agent.capture.source import Terms
 from edge_agent.capture.sources import make_source
@@ -19,7 +19,7 @@ from tests.fakes.rtsp_server import RtspServer
 
 pytestmark = pytest.mark.rtsp
 
-SECRET = "s3cr3t"  # noqa: S105 - of a camera that lives for a second
+SECRET = "s3:c/r@t"  # noqa: S105 - of a camera that lives for a second
 
 
 def opener(url, *, open_timeout_s=4.0, read_timeout_s=2.0):
@@ -91,7 +91,7 @@ def test_a_camera_that_ffmpeg_waits_for_is_given_up_by_frame_age():
 def test_a_camera_that_was_killed_comes_back_with_another_size():
     with Rig() as rig:
         with RtspServer(320, 240) as server:
-            _, watcher = rig.start(opener(server.url))
+            _, watcher = rig.start(opener(server.url), capacity=64)
             last = rig.frame()
             port = server.port
         heard = len(watcher.statuses)
@@ -132,7 +132,7 @@ def test_a_wrong_path_and_a_missing_password_are_told_apart():
         host = f"127.0.0.1:{server.port}"
 
         assert "wants a user and a password; check" in open_fault(f"rtsp://{host}/stream1")
-        wrong = open_fault(f"rtsp://operator:wrong-{SECRET}@{host}/stream1")
+        wrong = open_fault(with_login(parse(f"rtsp://{host}/stream1"), "operator", f"wrong-{SECRET}").target)
         assert "did not take these" in wrong
         assert SECRET not in wrong
     with RtspServer() as server:
@@ -141,13 +141,13 @@ def test_a_wrong_path_and_a_missing_password_are_told_apart():
 
 def test_credentials_open_the_stream_and_are_never_shown():
     with RtspServer(user="operator", password=SECRET) as server, Rig() as rig:
-        url = f"rtsp://operator:{SECRET}@127.0.0.1:{server.port}/stream1"
-        worker, watcher = rig.start(opener(url))
+        address = with_login(parse(server.url), "operator", SECRET)
+        worker, watcher = rig.start(opener(address.target))
         rig.frame()
         server.kill()
         watcher.wait_state("waiting")
 
-        assert SECRET not in repr((watcher.statuses, worker.status, parse(url)))
+        assert SECRET not in repr((watcher.statuses, worker.status, address))
         assert worker.status.source == f"rtsp://***@127.0.0.1:{server.port}/stream1"
 
 

@@ -37,8 +37,8 @@ class _File:
 class FolderSource:
     """Pictures below a folder, `folder:DIR[?watch=1|loop=1]`; hidden files and folders are passed over.
 
-    Once and loop go by path. Watch goes by time of change, oldest first, and gives each file exactly once; files that
-    are there when it starts are new to it.
+    Once and loop go by path. Watch goes by time of change, oldest first, and gives each file exactly once, also when
+    the folder was away for a while; files that are there at the start are new to it.
     """
 
     live = False
@@ -51,14 +51,18 @@ class FolderSource:
         self._terms = terms
         self._queue: deque[_File] = deque()
         self._seen: set[_File] = set()
+        self._open = False
         self._suspects: dict[_File, float] = {}  # undecodable, and since when it looks like this
 
     def open(self) -> None:
         self._scan()
         if not self._queue and not self._watch:
             raise CameraError(f"{self._folder}: no pictures in it, expected files ending in {', '.join(SUFFIXES)}")
+        self._open = True
 
     def read(self) -> Picture | None:
+        if not self._open:
+            raise CameraError(f"{self.description}: is not open")
         while not self._terms.stop.is_set():
             while self._queue:
                 picture = self._take(self._queue.popleft())
@@ -74,6 +78,8 @@ class FolderSource:
         return None
 
     def close(self) -> None:
+        self._open = False
+        self._seen.difference_update(self._queue)  # a watched folder opened again gives these after all
         self._queue.clear()
 
     def _take(self, file: _File) -> Picture | None:

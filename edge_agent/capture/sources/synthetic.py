@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.source import Picture, Terms
 from edge_agent.capture.synthetic import DEFECT_SHARE, DEFECTS, SyntheticLine
+from edge_agent.errors import CameraError
 
 GOOD = "ok"
 # Word of an address -> the labels that its line makes.
@@ -42,7 +43,9 @@ class SyntheticSource:
         self._line = SyntheticLine(plant=plant, seed=self._seed, defect_share=self._share())
 
     def read(self) -> Picture | None:
-        while self._line is not None and not self._terms.stop.is_set():
+        if self._line is None:
+            raise CameraError(f"{self.description}: is not open")
+        while not self._terms.stop.is_set():
             part = self._line.part(self._index)
             self._index += 1
             if part.label in self._labels:
