@@ -18,13 +18,13 @@ def run(arguments: argparse.Namespace) -> int:
     config_file = locate(arguments.config)
     # Each process imports only its own world: sync never sees numpy, inspect never sees paho.
     if arguments.process == "inspect":
-        from edge_agent.processes import inspect
+        from edge_agent.processes.inspect import main as inspect
 
-        return inspect.main(config_file)
+        return inspect(config_file)
     if arguments.process == "sync":
-        from edge_agent.processes import sync
+        from edge_agent.processes.sync import main as sync
 
-        return sync.main(config_file)
-    from edge_agent.processes import learn
+        return sync(config_file)
+    from edge_agent.processes.learn import main as learn
 
-    return learn.main(config_file)
+    return learn(config_file)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import numpy as np
 
 from edge_agent.capture.addresses import parse
 from edge_agent.capture.queue import FrameQueue
+from edge_agent.capture.reader import CameraPlan, Wiring
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources import make_source
 from edge_agent.capture.states import CameraState
-from edge_agent.capture.view import View
-from edge_agent.capture.worker import CameraPlan, CameraStatus, CameraWorker
+from edge_agent.capture.view import Polygon, View
+from edge_agent.capture.worker import CameraStatus, CameraWorker
 from edge_agent.clock import Clock
+from edge_agent.config.redact import redact
 from edge_agent.config.sections import Camera
+from edge_agent.config.shapes import Shape
 from edge_agent.records import Drop, Region
 from edge_agent.sync.alarms import Condition
+
+log = logging.getLogger(__name__)
 
 # What the operator is told of a camera's state; a state that is not here ends both alarms.
 STATE_ALARM: Mapping[CameraState, str] = {
@@ -50,14 +55,15 @@ def view_of(camera: Camera) -> View:
     )
 
 
-def _shape(shape: tuple[float, ...] | tuple[tuple[float, float], ...]) -> Region | tuple[tuple[float, float], ...]:
-    if isinstance(shape[0], tuple):
-        return tuple((float(x), float(y)) for x, y in shape)  # type: ignore[misc]  # a polygon's corners are pairs
-    x, y, width, height = (float(side) for side in shape)  # type: ignore[arg-type]  # a rectangle's sides are numbers
+def _shape(shape: Shape) -> Region | Polygon:
+    first = shape[0]
+    if isinstance(first, tuple):
+        return tuple(point for point in shape if isinstance(point, tuple))
+    x, y, width, height = (side for side in shape if not isinstance(side, tuple))
     return Region(x=x, y=y, width=width, height=height)
 
 
-def _corners(shape: tuple[float, ...] | tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+def _corners(shape: Shape) -> Polygon:
     found = _shape(shape)
     if isinstance(found, tuple):
         return found
@@ -97,20 +103,24 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
     return make
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrewListeners:
-    """Who hears of dropped frames and of conditions."""
-
-    drop: Callable[[Drop], None]
-    note: Callable[[Condition], None]
-
-
 class CameraCrew:
-    """Starts, stops and replaces the workers; turns their states into alarms. Main thread only, but for the listener."""
+    """Starts, stops and replaces the workers; turns their states into alarms. Used by the main thread.
 
-    def __init__(self, queue: FrameQueue, listeners: CrewListeners, clock: Clock, rng: np.random.Generator) -> None:
+    `drop` and `note` hear of dropped frames and of conditions, from camera threads.
+    """
+
+    def __init__(
+        self,
+        queue: FrameQueue,
+        *,
+        drop: Callable[[Drop], None],
+        note: Callable[[Condition], None],
+        clock: Clock,
+        rng: np.random.Generator,
+    ) -> None:
         self._queue = queue
-        self._listeners = listeners
+        self._drop = drop
+        self._note = note
         self._clock = clock
         self._rng = rng
         self._workers: dict[str, CameraWorker] = {}
@@ -118,13 +128,19 @@ class CameraCrew:
     def start(self, name: str, camera: Camera) -> None:
         """Run this camera; the one of the same name that ran before is stopped first."""
         self.stop(name)
-        worker = CameraWorker(
-            plan_of(name, camera), source_maker(camera, self._clock), self._queue, self, self._clock, self._rng
+        wiring = Wiring(
+            plan=plan_of(name, camera),
+            make_source=source_maker(camera, self._clock),
+            queue=self._queue,
+            on_drop=self._dropped,
+            clock=self._clock,
         )
+        worker = CameraWorker(wiring, self._changed, self._rng)
         self._workers[name] = worker
         worker.start()
 
     def stop(self, name: str) -> None:
+        """Stop a camera, if it runs; what it queued is still judged."""
         worker = self._workers.pop(name, None)
         if worker is not None:
             worker.stop()
@@ -134,21 +150,21 @@ class CameraCrew:
         for name in list(self._workers):
             self.stop(name)
         for drop in self._queue.drain():
-            self._listeners.drop(drop)
+            self._drop(drop)
 
     def statuses(self) -> dict[str, CameraStatus]:
         return {name: worker.status for name, worker in self._workers.items()}
 
-    # The listener of the workers: called from camera threads.
-
-    def changed(self, status: CameraStatus) -> None:
+    def _changed(self, status: CameraStatus) -> None:
+        level = logging.WARNING if status.state in STATE_ALARM else logging.INFO
+        log.log(level, "camera=%s state=%s reason=%s", status.camera, status.state.value, redact(status.reason))
         if status.state in NO_NEWS:
             return
         raised = STATE_ALARM.get(status.state)
         for code in STATE_ALARM.values():
-            text = status.reason if code == raised else f"{status.state.value}"
-            self._listeners.note(Condition(code=code, subject=status.camera, active=code == raised, text=text))
+            text = redact(status.reason) if code == raised else status.state.value
+            self._note(Condition(code=code, subject=status.camera, active=code == raised, text=text))
 
-    def dropped(self, drop: Drop, reason: str) -> None:
-        del reason  # the drop carries its reason for the line; the text is in capture's own log
-        self._listeners.drop(drop)
+    def _dropped(self, drop: Drop, reason: str) -> None:
+        log.debug("camera=%s sequence=%d dropped=%s reason=%s", drop.camera, drop.sequence, drop.reason.value, reason)
+        self._drop(drop)

@@ -14,14 +14,19 @@ import json
 import logging
 import os
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from edge_agent import __version__
 from edge_agent.clock import Clock
-from edge_agent.errors import EXIT_OK, TransientError
+from edge_agent.config.settings import Settings, load
+from edge_agent.device.notify import Notifier
+from edge_agent.errors import EXIT_OK, ConfigError, TransientError
 from edge_agent.processes.alarm_desk import AlarmDesk
+from edge_agent.processes.boot import Boot, boot
+from edge_agent.processes.broker_options import branch_of, mqtt_options
 from edge_agent.records import ulid
 from edge_agent.storage import free_bytes, lock_file, replace_file
 from edge_agent.sync.alarms import Condition, Listener
@@ -66,7 +71,13 @@ class ServiceManager:
     status: Callable[[str], object] = lambda _text: None
 
 
-def run(options: SyncOptions, *, clock: Clock, stop: threading.Event, service: ServiceManager | None = None) -> int:
+class Stop(Protocol):
+    """Says when to end; a threading.Event is one."""
+
+    def is_set(self) -> bool: ...
+
+
+def run(options: SyncOptions, *, clock: Clock, stop: Stop, service: ServiceManager | None = None) -> int:
     """Send and receive until `stop` is set.
 
     Raises:
@@ -136,7 +147,7 @@ def _build(options: SyncOptions, outbox: OutboxReader, inbox: Inbox, clock: Cloc
     return uplink, alarms
 
 
-def _loop(uplink: Uplink, bell: Doorbell, reporter: _Reporter, stop: threading.Event) -> None:
+def _loop(uplink: Uplink, bell: Doorbell, reporter: _Reporter, stop: Stop) -> None:
     rung = True
     while not stop.is_set():
         uplink.step(rung=rung)
@@ -195,3 +206,56 @@ def look_at_disk(state_dir: Path, listener: Listener) -> None:
     read_only = bool(os.statvfs(state_dir).f_flag & os.ST_RDONLY)
     text = f"{state_dir} is {'' if read_only else 'no longer '}mounted read-only"
     listener(Condition(code="state-read-only", subject="state", active=read_only, text=text))
+
+
+class _Turn:
+    """One connection's time: over when the process is told to stop, or when a reload changed the connection."""
+
+    def __init__(self, started: Boot, settings: Settings) -> None:
+        self._started = started
+        self._settings = settings
+        self.next: Settings | None = None
+
+    def is_set(self) -> bool:
+        if self._started.reload.is_set():
+            self._started.reload.clear()
+            self._reload()
+        return self._started.stop.is_set() or self.next is not None
+
+    def _reload(self) -> None:
+        try:
+            settings = load(self._started.config_file)
+        except ConfigError as error:
+            # Inspect raises the alarm about the file; here it only matters that the connection stays.
+            log.warning("config=refused reason=%s", str(error).partition("\n")[0])
+            return
+        if (settings.mqtt, settings.site) != (self._settings.mqtt, self._settings.site):
+            log.info("config=reloaded event=reconnect")
+            self.next = settings
+
+
+def main(config_file: Path) -> int:
+    """Sync as this configuration says, until SIGTERM; a changed connection is taken over on SIGHUP.
+
+    Raises:
+        ConfigError, AlreadyRunningError: a person has to act first.
+        StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
+    """
+    started = boot("sync", config_file)
+    notifier = Notifier.from_environment(os.environ, started.clock)
+    service = ServiceManager(ready=notifier.ready, alive=notifier.watchdog, status=notifier.status)
+    settings: Settings | None = started.settings
+    code = EXIT_OK
+    while settings is not None:
+        options = SyncOptions(
+            state_dir=settings.storage.state_dir,
+            runtime_dir=settings.storage.runtime_dir,
+            branch=branch_of(settings),
+            mqtt=mqtt_options(settings),
+            version=__version__,
+        )
+        turn = _Turn(started, settings)
+        code = run(options, clock=started.clock, stop=turn, service=service)
+        settings = turn.next
+    notifier.stopping()
+    return code

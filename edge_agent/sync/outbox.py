@@ -161,6 +161,10 @@ class OutboxWriter:
                 self._hurry.set()
             self._changed.notify_all()
 
+    def is_alive(self) -> bool:
+        """Whether the writer thread runs; without it nothing becomes durable."""
+        return self._thread.is_alive()
+
     def flush(self, timeout_s: float) -> bool:
         """Commit now what was put so far; False when that did not succeed in time.
 

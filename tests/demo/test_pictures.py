@@ -62,7 +62,7 @@ def test_only_good_parts_are_a_good_only_start_not_a_class_of_one(tmp_path):
 def test_a_manifest_that_cannot_be_used_says_which_line_and_why(tmp_path, rows, words):
     (tmp_path / "manifest.csv").write_text(rows)
 
-    with pytest.raises(BadPictureError, match="manifest.csv") as caught:
+    with pytest.raises(BadPictureError, match=r"manifest\.csv") as caught:
         read_folder(tmp_path)
 
     assert words in str(caught.value)

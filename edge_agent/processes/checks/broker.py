@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 
-from edge_agent.processes.checks.broker_options import branch_of, mqtt_options
+from edge_agent.processes.broker_options import branch_of, mqtt_options
 from edge_agent.processes.checks.certificate import Certificate, from_der, read_certificate
 from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok, warning
 from edge_agent.processes.checks.round_trip import Trip, round_trip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_agent.device import health
 from edge_agent.models.encoder import available_providers, onnxruntime_version
 from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok, warning
-from edge_agent.processes.checks.runtime_plan import RuntimePlan, runtime_plan
+from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
 
 MIB = 1024 * 1024
 

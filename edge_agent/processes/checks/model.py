@@ -8,7 +8,7 @@ from edge_agent.config.faults import did_you_mean
 from edge_agent.errors import EdgeAgentError
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok
-from edge_agent.processes.checks.runtime_plan import runtime_plan
+from edge_agent.processes.runtime_plan import runtime_plan
 
 STORE = "models"
 NO_MODEL = "edge-agent models build, or models import BUNDLE, then models activate"

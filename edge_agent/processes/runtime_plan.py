@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.settings import Settings
-from edge_agent.device.detect import Choice, choose, detect
+from edge_agent.device.detect import Choice, Device, choose, detect
 from edge_agent.device.profile import profiles
-from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.encoder import RuntimeOptions, onnxruntime_version
 
 ENGINE_CACHE = "engine-cache"
 FLOAT = "fp32"
@@ -29,9 +30,10 @@ def runtime_plan(settings: Settings, root: Path, machine: str) -> RuntimePlan:
     Raises:
         InvalidConfigError: the profiles of this installation are damaged.
     """
-    choice = choose(detect(root, machine), profiles(), settings.device.profile)
+    device = detect(root, machine)
+    choice = choose(device, profiles(), settings.device.profile)
     inference, keys = choice.profile.inference, settings.device
-    providers = choice.profile.providers(settings.storage.state_dir / ENGINE_CACHE)
+    providers = choice.profile.providers(settings.storage.state_dir / ENGINE_CACHE / _engine_key(device))
     if keys.providers is not None:
         # Options of the profile stay with the providers that are kept.
         known = dict(providers)
@@ -46,6 +48,13 @@ def runtime_plan(settings: Settings, root: Path, machine: str) -> RuntimePlan:
         ),
         flavour=flavour(settings.models.precision, inference.int8),
     )
+
+
+def _engine_key(device: Device) -> str:
+    # Engines are not portable between runtimes and machines (ONNX Runtime's TensorRT page); TensorRT itself puts the
+    # model into the name of each engine.
+    words = f"{onnxruntime_version()} {device.machine} {device.model} {device.soc} {device.l4t}"
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def flavour(precision: str, int8: str) -> str:

@@ -1,0 +1,167 @@
+"""The running gateway as commands and reloads change it: settings, overrides, lanes, cameras. Main thread only."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.clock import Clock, rfc3339
+from edge_agent.config.diff import cameras_to_reopen, diff
+from edge_agent.config.keys import Apply
+from edge_agent.config.settings import Settings
+from edge_agent.errors import BadCommandError
+from edge_agent.inspect.counters import Counters
+from edge_agent.inspect.loop import InspectLoop
+from edge_agent.processes.alarm_desk import AlarmDesk
+from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.lanes import LaneBook, Overrides
+from edge_agent.processes.models_in_use import Done, ModelsInUse
+from edge_agent.sync.alarms import Condition
+from edge_agent.sync.payloads import ConfigPayload
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the floor works with; built once by the composition root."""
+
+    loop: InspectLoop
+    crew: CameraCrew
+    models: ModelsInUse
+    book: LaneBook
+    counters: Counters
+    desk: AlarmDesk
+    clock: Clock
+
+
+class InspectFloor:
+    """Implements `orders.Floor`."""
+
+    def __init__(self, settings: Settings, overrides_file: Path, parts: Parts) -> None:
+        self.settings = settings
+        self.parts = parts
+        self.overrides = Overrides.read(overrides_file)
+        self._overrides_file = overrides_file
+        self._loaded = rfc3339(parts.clock.utc_s())
+        self._refused: str | None = None
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return tuple(sorted({camera.model for camera in self.settings.cameras.values()}))
+
+    def open(self) -> None:
+        """Load the models, build the lanes, start the cameras: in this order, so that the first frame finds a model."""
+        self.parts.models.start(self.model_names)
+        self.relane()
+        for name, camera in self.settings.cameras.items():
+            self.parts.crew.start(name, camera)
+
+    def relane(self) -> None:
+        """Build every lane anew and hand them to the loop by one assignment."""
+        before = self.parts.loop.lanes
+        lanes = self.parts.book.build(self.settings.cameras, self.parts.models.models, self.overrides)
+        self.parts.loop.lanes = lanes
+        for name, lane in lanes.items():
+            known = before.get(name)
+            if known is not None and (known.digest != lane.digest or known.rules != lane.rules):
+                self.parts.loop.forget(name)
+
+    def reload(self, settings: Settings) -> tuple[str, ...]:
+        """Take new settings: what can be changed live is, the rest is named and waits for a restart.
+
+        Returns the changes that wait. A camera whose keys did not change loses no frame.
+        """
+        changes = diff(self.settings, settings)
+        for change in changes:
+            log.info("config=changed %s", change)
+        gone = set(self.settings.cameras) - set(settings.cameras)
+        reopened = cameras_to_reopen(changes)
+        edited = {change.key.split(".")[1] for change in changes if change.key.endswith(".threshold")}
+        self.settings = settings
+        for name in edited | gone:
+            self.overrides = self.overrides.without_threshold(name)
+        self.parts.models.watch(self.model_names)
+        for name in gone:
+            self.parts.crew.stop(name)
+        self.relane()
+        for name in sorted(reopened - gone):
+            self.parts.crew.start(name, settings.cameras[name])
+        self._loaded, self._refused = rfc3339(self.parts.clock.utc_s()), None
+        self._note_refusal()
+        # Connection keys are sync's, which reads the same file on the same signal.
+        return tuple(str(change) for change in changes if change.apply is Apply.RESTART)
+
+    def refuse(self, reason: str) -> None:
+        """A changed file was not taken: the old settings stay in force, and a person is told."""
+        self._refused = reason
+        self._note_refusal()
+
+    def config_state(self) -> ConfigPayload:
+        """What `cfg/is` says."""
+        return ConfigPayload(
+            ts=rfc3339(self.parts.clock.utc_s()),
+            hash=self.settings.digest,
+            loaded=self._loaded,
+            refused=self._refused,
+        )
+
+    def _note_refusal(self) -> None:
+        text = self._refused or "a valid configuration is in force"
+        self.parts.desk.note(Condition(code="config-refused", subject="", active=self._refused is not None, text=text))
+
+    # orders.Floor
+
+    def set_threshold(self, camera: str, value: float) -> None:
+        self._known(camera)
+        thresholds = {**self.overrides.thresholds, camera: value}
+        self._override(dataclasses.replace(self.overrides, thresholds=thresholds))
+
+    def set_paused(self, camera: str | None, *, paused: bool) -> None:
+        if camera is not None:
+            self._known(camera)
+        names = frozenset(self.settings.cameras) if camera is None else frozenset({camera})
+        now = self.overrides.paused | names if paused else self.overrides.paused - names
+        self._override(dataclasses.replace(self.overrides, paused=now))
+
+    def counters(self) -> dict[str, Any]:
+        cameras = {}
+        for name in self.settings.cameras:
+            counts = self.parts.counters.snapshot(name)
+            cameras[name] = {
+                "passed": counts.passed,
+                "failed": counts.failed,
+                "held": counts.held,
+                "held_by_reason": counts.held_by_reason,
+                "labels": counts.labels,
+            }
+        return {"cameras": cameras}
+
+    def acknowledge_alarm(self, code: str, subject: str) -> bool:
+        return self.parts.desk.acknowledge(code, subject)
+
+    def activate_model(self, name: str, digest: str, done: Done) -> None:
+        self._known_model(name)
+        self.parts.models.activate(name, digest, done)
+
+    def roll_back_model(self, name: str, done: Done) -> None:
+        self._known_model(name)
+        self.parts.models.roll_back(name, done)
+
+    def _override(self, overrides: Overrides) -> None:
+        # Durable first: a threshold that a restart would forget must not be called set.
+        overrides.write(self._overrides_file)
+        self.overrides = overrides
+        self.relane()
+
+    def _known(self, camera: str) -> None:
+        if camera not in self.settings.cameras:
+            known = ", ".join(sorted(self.settings.cameras))
+            raise BadCommandError(f"no camera {camera!r} here, the cameras are {known}")
+
+    def _known_model(self, name: str) -> None:
+        if name not in self.model_names:
+            raise BadCommandError(f"no camera uses model {name!r}, in use are {', '.join(self.model_names)}")

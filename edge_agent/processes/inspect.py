@@ -1,0 +1,200 @@
+"""The inspect process: holds the cameras and the model; reaches the broker only through the outbox.
+
+    cameras --FrameQueue--> inspect thread --sinks--> counters, outbox.db (group commit) --bell--> sync
+    inbox.db --bell--> main thread: commands, reloads, models, snapshot, telemetry, watchdog
+
+This is its composition root: everything is built here and handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from edge_agent import __version__
+from edge_agent.capture.addresses import fault_of
+from edge_agent.capture.picture import prepare
+from edge_agent.capture.queue import FrameQueue
+from edge_agent.config.settings import Settings, load
+from edge_agent.device.notify import Notifier
+from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
+from edge_agent.inspect.counters import Counters
+from edge_agent.inspect.loop import InspectLoop
+from edge_agent.models.store import ModelStore
+from edge_agent.processes.alarm_desk import AlarmDesk
+from edge_agent.processes.boot import Boot, boot
+from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.floor import InspectFloor, Parts
+from edge_agent.processes.goodonly_files import GoodOnlyFiles
+from edge_agent.processes.heart import Body, Heart
+from edge_agent.processes.lanes import LaneBook
+from edge_agent.processes.models_in_use import ModelsInUse
+from edge_agent.processes.orders import Orders
+from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
+from edge_agent.records import Inspection
+from edge_agent.storage import lock_file
+from edge_agent.sync.alarms import Condition
+from edge_agent.sync.doorbell import Doorbell, ringer, rung_by_signals
+from edge_agent.sync.inbox import Inbox
+from edge_agent.sync.messages import inspection_message
+from edge_agent.sync.outbox import OutboxWriter, WriterOptions
+from edge_agent.sync.outbox_table import OutboxLimits
+
+log = logging.getLogger(__name__)
+
+OUTBOX_FILE, INBOX_FILE = "outbox.db", "inbox.db"
+SYNC_BELL, INSPECT_BELL, SNAPSHOT_FILE = "sync.bell", "inspect.bell", "inspect.json"
+STOP_COMMIT_S = 5.0
+
+
+def main(config_file: Path) -> int:
+    """Inspect until SIGTERM; returns the exit code.
+
+    Raises:
+        ConfigError, AlreadyRunningError: a person has to act first.
+        StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
+    """
+    started = boot("inspect", config_file, check_source=fault_of)
+    storage = started.settings.storage
+    with lock_file(storage.state_dir / "inspect.lock", "inspect process"):
+        bell_path = storage.runtime_dir / INSPECT_BELL
+        bell = Doorbell(bell_path)
+        try:
+            with rung_by_signals(bell_path):
+                return _Process(started, runtime_plan(started.settings, Path("/"), os.uname().machine)).run(bell)
+        finally:
+            bell.close()
+
+
+class _Process:
+    """Builds the parts and runs them; one instance a process."""
+
+    def __init__(self, started: Boot, plan: RuntimePlan) -> None:
+        settings, clock = started.settings, started.clock
+        state_dir, runtime_dir = settings.storage.state_dir, settings.storage.runtime_dir
+        self._started = started
+        self._notifier = Notifier.from_environment(os.environ, clock)
+        self._ring_sync = ringer(runtime_dir / SYNC_BELL)
+        self._writer = OutboxWriter(
+            state_dir / OUTBOX_FILE,
+            clock,
+            listener=self._note,
+            ring=self._ring_sync,
+            options=_writer_options(settings),
+        )
+        self._desk = AlarmDesk(file=state_dir / "alarms-inspect.json", clock=clock, publish=self._writer.put)
+        counters, queue = Counters(), FrameQueue(clock)
+        loop = InspectLoop(
+            frames=queue,
+            lanes={},
+            prepare=prepare,
+            sinks=(counters, self._publish),
+            clock=clock,
+            on_fault=self._model_fault,
+        )
+        crew = CameraCrew(queue, drop=loop.drop, note=self._note, clock=clock, rng=np.random.default_rng())
+        models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note)
+        parts = Parts(
+            loop=loop,
+            crew=crew,
+            models=models,
+            book=LaneBook(GoodOnlyFiles(state_dir / "good-only")),
+            counters=counters,
+            desk=self._desk,
+            clock=clock,
+        )
+        self._floor = InspectFloor(settings, state_dir / "overrides.json", parts)
+        self._inbox = Inbox(state_dir / INBOX_FILE, clock)
+        self._orders = Orders(self._inbox, self._floor, self._ring_sync)
+        self._stop_loop = threading.Event()
+        self._thread = threading.Thread(target=loop.run, args=(self._stop_loop,), name="inspect", daemon=True)
+        body = Body(
+            floor=self._floor,
+            queue=queue,
+            put=self._writer.put,
+            writer_alive=self._writer.is_alive,
+            inspect_thread=self._thread,
+            profile=plan.choice.profile,
+            providers=", ".join(name for name, _ in plan.runtime.providers),
+        )
+        self._heart = Heart(body, runtime_dir / SNAPSHOT_FILE, clock, self._notifier.watchdog)
+        for warning in plan.choice.warnings:
+            log.warning("profile=%s warning=%s", plan.choice.profile.name, warning)
+
+    def run(self, bell: Doorbell) -> int:
+        """Open everything, then turn until told to stop or the inspect thread dies."""
+        try:
+            self._orders.begin()
+            self._thread.start()
+            self._floor.open()
+            self._heart.announce()
+            cameras = ", ".join(self._floor.settings.cameras)
+            log.info("event=ready version=%s cameras=%s", __version__, cameras)
+            self._notifier.ready(f"inspecting {cameras}")
+            while not self._started.stop.is_set():
+                self._turn(bell)
+                if not self._thread.is_alive():
+                    log.error("event=inspect-thread-died: the process ends and is started again")
+                    return EXIT_FAULT
+            return EXIT_OK
+        finally:
+            self._close()
+
+    def _turn(self, bell: Doorbell) -> None:
+        bell.wait(self._heart.seconds_to_next())
+        if self._started.reload.is_set():
+            self._started.reload.clear()
+            self._reload()
+        self._orders.step()
+        self._floor.parts.models.watch(self._floor.model_names)
+        if self._floor.parts.models.poll():
+            self._floor.relane()
+            self._heart.announce()
+        self._heart.beat()
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            waiting = self._floor.reload(load(self._started.config_file, check_source=fault_of))
+        except ConfigError as error:
+            log.error("config=refused reason=%s", error)  # noqa: TRY400 - the message is the whole story
+            self._floor.refuse(str(error).partition("\n")[0])
+        else:
+            log.info("config=reloaded digest=%s", self._floor.settings.digest[:12])
+            for change in waiting:
+                log.warning("config=needs-restart %s", change)
+        self._heart.announce()
+        self._notifier.ready()
+
+    def _close(self) -> None:
+        """Cameras first, then what they captured, then the disk: nothing that was captured goes without a verdict."""
+        self._notifier.stopping()
+        self._floor.parts.crew.stop_all()
+        self._stop_loop.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_COMMIT_S)
+        lost = self._writer.close(STOP_COMMIT_S)
+        if lost:
+            log.error("outbox=uncommitted messages=%d", lost)
+        self._inbox.close()
+        log.info("event=stopped")
+
+    def _publish(self, inspection: Inspection) -> None:
+        self._heart.sink(inspection)
+        self._writer.put(inspection_message(inspection))
+
+    def _note(self, condition: Condition) -> None:
+        self._desk.note(condition)
+
+    def _model_fault(self, camera: str, text: str) -> None:
+        log.error("camera=%s event=model-failed reason=%s", camera, text)
+
+
+def _writer_options(settings: Settings) -> WriterOptions:
+    keys = settings.outbox
+    limits = OutboxLimits(max_bytes=keys.limit_bytes, max_age_s=keys.max_age_days * 86_400)
+    return WriterOptions(window_s=keys.commit_window_ms / 1e3, limits=limits)

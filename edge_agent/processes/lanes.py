@@ -1,0 +1,137 @@
+"""From settings, loaded models and overrides to the lanes of the inspect loop: who judges which camera, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.config.sections import Camera
+from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
+from edge_agent.inspect.decide import Rules, with_thresholds
+from edge_agent.inspect.loop import Lane
+from edge_agent.models.store import LoadedModel
+from edge_agent.processes.goodonly_files import GoodOnlyFiles
+from edge_agent.storage import replace_file
+
+log = logging.getLogger(__name__)
+
+SYNTHETIC_HEAD = "synthetic-line"
+SYNTHETIC_SCHEME = "synthetic:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What commands changed since the configuration was written.
+
+    They survive a restart; editing the same key in the configuration ends them.
+    """
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+
+    def without_threshold(self, camera: str) -> Overrides:
+        kept = {name: value for name, value in self.thresholds.items() if name != camera}
+        return dataclasses.replace(self, thresholds=kept)
+
+    def write(self, file: Path) -> None:
+        """Keep them.
+
+        Raises:
+            StorageFullError, StorageReadOnlyError, TransientError: the command must not be called successful.
+        """
+        replace_file(file, json.dumps({"thresholds": dict(self.thresholds), "paused": sorted(self.paused)}).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Overrides:
+        """The overrides in `file`; none when it is missing or damaged, which the log says."""
+        try:
+            value: Any = json.loads(file.read_bytes())
+            thresholds = {str(name): float(number) for name, number in value["thresholds"].items()}
+            return cls(thresholds=thresholds, paused=frozenset(str(name) for name in value["paused"]))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("overrides=ignored file=%s reason=%s", file, error)
+            return cls()
+
+
+def uses_head(camera: Camera, model: LoadedModel) -> bool:
+    """Whether the model's head judges this camera; otherwise it starts good-only (docs/decisions.md, 6)."""
+    if camera.mode == "auto":
+        return model.manifest.trained_on != SYNTHETIC_HEAD or camera.source.startswith(SYNTHETIC_SCHEME)
+    return camera.mode == "trained"
+
+
+def rules_of(camera: Camera, model: LoadedModel, overridden: float | None) -> Rules:
+    """The camera's rules: the model's thresholds, then the configured ones, then the one a command set."""
+    fails_needed, looks = camera.n_of_m
+    rules = Rules(fails_needed=fails_needed, looks=looks)
+    if uses_head(camera, model):
+        rules = dataclasses.replace(rules, threshold=model.head.threshold, hold_below=model.head.hold_below)
+    rules = with_thresholds(rules, camera.threshold, camera.hold_below)
+    return with_thresholds(rules, overridden, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What an assessor stands on; while it stays the same, a good-only model goes on learning undisturbed."""
+
+    digest: str
+    head: bool
+    wanted: int
+
+
+class LaneBook:
+    """Builds lanes; keeps the good-only models, which have learned something, from one building to the next."""
+
+    def __init__(self, files: GoodOnlyFiles) -> None:
+        self._files = files
+        self._assessors: dict[str, tuple[_Ground, HeadAssessor | GoodOnlyAssessor]] = {}
+
+    def build(
+        self, cameras: Mapping[str, Camera], models: Mapping[str, LoadedModel], overrides: Overrides
+    ) -> dict[str, Lane]:
+        """The lane of every camera; one without an encoder where its model is missing."""
+        self._assessors = {name: kept for name, kept in self._assessors.items() if name in cameras}
+        return {name: self._lane(name, camera, models, overrides) for name, camera in cameras.items()}
+
+    def mode(self, camera: str) -> str:
+        """What the status shows: head, good-only, or how far learning is."""
+        kept = self._assessors.get(camera)
+        return kept[1].mode if kept else "no model"
+
+    def _lane(self, name: str, camera: Camera, models: Mapping[str, LoadedModel], overrides: Overrides) -> Lane:
+        model = models.get(camera.model)
+        paused = name in overrides.paused
+        if model is None:
+            return Lane(encoder=None, assessor=None, digest=None, rules=Rules(), paused=paused)
+        return Lane(
+            encoder=model.encoder,
+            assessor=self._assessor(name, camera, model),
+            digest=model.digest,
+            rules=rules_of(camera, model, overrides.thresholds.get(name)),
+            paused=paused,
+        )
+
+    def _assessor(self, name: str, camera: Camera, model: LoadedModel) -> HeadAssessor | GoodOnlyAssessor:
+        head = uses_head(camera, model)
+        encoder_digest = model.manifest.encoder(model.flavour).sha256
+        # A new head on the same encoder must not make a good-only camera learn again.
+        ground = _Ground(digest=model.digest if head else encoder_digest, head=head, wanted=camera.good_only_parts)
+        kept = self._assessors.get(name)
+        if kept is not None and kept[0] == ground:
+            return kept[1]
+        if head:
+            assessor: HeadAssessor | GoodOnlyAssessor = HeadAssessor(
+                model.head, model.manifest.features.map_slice.start
+            )
+        else:
+            state = self._files.load(name, encoder_digest, camera.good_only_parts)
+            assessor = GoodOnlyAssessor(state, lambda learned: self._files.save(name, learned))
+        self._assessors[name] = (ground, assessor)
+        return assessor

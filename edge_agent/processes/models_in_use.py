@@ -1,0 +1,164 @@
+"""The models that are loaded now, and how they change: at the start, by command, or because a pointer moved.
+
+    store pointers --watch--> background thread: load, golden vectors --poll--> models (one assignment per name)
+
+Loading takes a second and must not hold a frame up, so it happens in a thread of its own; only `poll`, in the main
+thread, changes what is in use. What cannot be loaded leaves the present model in force and raises an alarm.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.store import LoadedModel, ModelStore
+from edge_agent.sync.alarms import Condition
+from edge_agent.sync.payloads import ModelState
+
+log = logging.getLogger(__name__)
+
+Done = Callable[[str | None], None]  # told None when the model is in use, or why it is not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What a background thread brings back: a model, or the reason why there is none."""
+
+    name: str
+    digest: str | None
+    model: LoadedModel | None
+    reason: str | None
+    done: Done | None
+
+
+class ModelsInUse:
+    """Loaded models by name. Everything but the loading itself happens in the main thread."""
+
+    def __init__(
+        self, store: ModelStore, options: RuntimeOptions, flavour: str, note: Callable[[Condition], None]
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._flavour = flavour
+        self._note = note
+        self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._busy: set[str] = set()
+        self._reasons: dict[str, str] = {}
+        self._failed: dict[str, str] = {}  # name -> digest that was tried and did not load
+        self.models: Mapping[str, LoadedModel] = {}
+
+    def start(self, names: Iterable[str]) -> None:
+        """Load what the pointers name, and wait for it: the first frame must find a model."""
+        for name in names:
+            self._take(self._load(name, None))
+
+    def watch(self, names: Iterable[str]) -> None:
+        """Load in the background whatever pointer moved since the last look."""
+        for name in names:
+            if name in self._busy:
+                continue
+            try:
+                digest = self._store.active(name)
+            except EdgeAgentError as error:
+                self._report(name, str(error))
+                continue
+            present = self.models.get(name)
+            if digest is None:
+                self._report(name, f"no bundle is active for model {name}; edge-agent models import, then activate")
+            elif (present is None or present.digest != digest) and self._failed.get(name) != digest:
+                self._in_background(name, lambda name=name: self._load(name, None))  # type: ignore[misc]
+
+    def activate(self, name: str, digest: str, done: Done) -> None:
+        """Check a bundle on this device, point the name at it and use it; `done` is told how it went."""
+
+        def work() -> _Outcome:
+            try:
+                model = self._store.activate(name, digest, self._options, self._flavour)
+            except EdgeAgentError as error:
+                return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done)
+            return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
+
+        self._in_background(name, work)
+
+    def roll_back(self, name: str, done: Done) -> None:
+        """Use the previous bundle again; `done` is told how it went."""
+
+        def work() -> _Outcome:
+            try:
+                self._store.roll_back(name)
+            except EdgeAgentError as error:
+                return _Outcome(name=name, digest=None, model=None, reason=str(error), done=done)
+            return self._load(name, done)
+
+        self._in_background(name, work)
+
+    def poll(self) -> bool:
+        """Put what was loaded in force; True when a model changed."""
+        changed = False
+        while True:
+            try:
+                outcome = self._outcomes.get_nowait()
+            except queue.Empty:
+                return changed
+            self._busy.discard(outcome.name)
+            changed |= self._take(outcome)
+
+    def states(self, names: Iterable[str]) -> tuple[ModelState, ...]:
+        """What `model/is` says of each name."""
+        return tuple(self._state(name) for name in names)
+
+    def _state(self, name: str) -> ModelState:
+        model = self.models.get(name)
+        reason = self._reasons.get(name)
+        try:
+            previous = self._store.previous(name)
+        except EdgeAgentError as error:
+            previous, reason = None, reason or str(error)
+        state: Literal["active", "loading", "failed", "missing"]
+        state = "loading" if name in self._busy else "failed" if reason else "active" if model else "missing"
+        return ModelState(
+            name=name, state=state, active=model.digest if model else None, previous=previous, reason=reason
+        )
+
+    def _load(self, name: str, done: Done | None) -> _Outcome:
+        digest = None
+        try:
+            digest = self._store.active(name)
+            if digest is None:
+                reason = f"no bundle is active for model {name}; edge-agent models import, then activate"
+                return _Outcome(name=name, digest=None, model=None, reason=reason, done=done)
+            model = self._store.verify(digest, self._options, self._flavour)
+        except EdgeAgentError as error:
+            return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done)
+        return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
+
+    def _in_background(self, name: str, work: Callable[[], _Outcome]) -> None:
+        self._busy.add(name)
+        threading.Thread(target=lambda: self._outcomes.put(work()), name=f"model-{name}", daemon=True).start()
+
+    def _take(self, outcome: _Outcome) -> bool:
+        if outcome.model is not None:
+            self.models = {**self.models, outcome.name: outcome.model}
+            log.info("model=%s digest=%s event=in-use", outcome.name, outcome.model.digest[:12])
+            self._failed.pop(outcome.name, None)
+            self._report(outcome.name, None)
+        elif outcome.done is None and outcome.reason is not None:
+            if outcome.digest is not None:
+                self._failed[outcome.name] = outcome.digest
+            self._report(outcome.name, outcome.reason)
+        if outcome.done is not None:
+            outcome.done(outcome.reason)
+        return outcome.model is not None
+
+    def _report(self, name: str, reason: str | None) -> None:
+        if reason is None:
+            self._reasons.pop(name, None)
+        else:
+            self._reasons[name] = reason
+        self._note(Condition(code="model-failed", subject=name, active=reason is not None, text=reason or "loaded"))

@@ -1,0 +1,135 @@
+"""Commands carried out in the inspect process: one function per type, found by a table.
+
+inbox: accepted -> executing -> successful | failed | rejected      each state is told to the sender by sync
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from edge_agent.errors import BadCommandError, EdgeAgentError, TransientError
+from edge_agent.sync.commands import Command
+from edge_agent.sync.inbox import Inbox
+from edge_agent.sync.payloads import AckState
+
+log = logging.getLogger(__name__)
+
+# Carried out later: the order ends when the background thread has brought the model, or the reason why not.
+Done = Callable[[str | None], None]
+
+
+class Floor(Protocol):
+    """What commands may do to the running gateway. Each raises BadCommandError where it does not apply."""
+
+    def set_threshold(self, camera: str, value: float) -> None: ...
+
+    def set_paused(self, camera: str | None, *, paused: bool) -> None: ...
+
+    def counters(self) -> dict[str, Any]: ...
+
+    def acknowledge_alarm(self, code: str, subject: str) -> bool: ...
+
+    def activate_model(self, name: str, digest: str, done: Done) -> None: ...
+
+    def roll_back_model(self, name: str, done: Done) -> None: ...
+
+
+class Orders:
+    """Takes what waits in the inbox and carries it out. Main thread only; `ring` wakes sync, which tells the sender."""
+
+    def __init__(self, inbox: Inbox, floor: Floor, ring: Callable[[], None]) -> None:
+        self._inbox = inbox
+        self._floor = floor
+        self._ring = ring
+
+    def begin(self) -> None:
+        """At start: what an earlier process was carrying out when it ended has failed.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        if self._inbox.fail_interrupted():
+            self._ring()
+
+    def step(self) -> None:
+        """Carry out what waits; an inbox that cannot be read now is looked at again at the next step."""
+        try:
+            waiting = self._inbox.waiting()
+        except TransientError as error:
+            log.warning("inbox=unreadable reason=%s", error)
+            return
+        for command in waiting:
+            log.info("command=%s id=%s by=%s event=executing", command.type, command.id, command.by)
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        execute = EXECUTORS.get(command.type)
+        if execute is None:
+            self._end(command, "rejected", f"{command.type}: nothing in the inspect process carries it out")
+            return
+        try:
+            if command.type == "model":
+                self._advance(command, "executing", None, None)
+            result = execute(self._floor, command.args, lambda reason: self._finish(command, reason))
+        except BadCommandError as error:
+            self._end(command, "failed" if command.type == "model" else "rejected", str(error))
+        except EdgeAgentError as error:
+            self._end(command, "failed", str(error))
+        else:
+            if command.type != "model":
+                self._end(command, "successful", None, result)
+
+    def _finish(self, command: Command, reason: str | None) -> None:
+        self._end(command, "successful" if reason is None else "failed", reason)
+
+    def _end(self, command: Command, state: AckState, reason: str | None, result: Any = None) -> None:
+        log.info("command=%s id=%s event=%s reason=%s", command.type, command.id, state, reason)
+        self._advance(command, state, reason, result)
+
+    def _advance(self, command: Command, state: AckState, reason: str | None, result: Any) -> None:
+        try:
+            self._inbox.advance(command.id, state, reason=reason, result=result)
+        except (TransientError, BadCommandError) as error:
+            # The effect stands; the sender learns it when the same id is sent again.
+            log.warning("command=%s id=%s state=%s unsaved reason=%s", command.type, command.id, state, error)
+        self._ring()
+
+
+def _threshold(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    floor.set_threshold(args["camera"], float(args["value"]))
+
+
+def _pause(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    floor.set_paused(args.get("camera"), paused=True)
+
+
+def _resume(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    floor.set_paused(args.get("camera"), paused=False)
+
+
+def _counters(floor: Floor, _args: Mapping[str, Any], _done: Done) -> dict[str, Any]:
+    return floor.counters()
+
+
+def _alarm(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    if not floor.acknowledge_alarm(args["code"], args["subject"]):
+        raise BadCommandError(f"no alarm {args['code']} of {args['subject']!r} is active")
+
+
+def _model(floor: Floor, args: Mapping[str, Any], done: Done) -> None:
+    if args["action"] == "activate":
+        floor.activate_model(args["name"], args["digest"], done)
+    else:
+        floor.roll_back_model(args["name"], done)
+
+
+EXECUTORS: Mapping[str, Callable[[Floor, Mapping[str, Any], Done], Any]] = {
+    "threshold": _threshold,
+    "pause": _pause,
+    "resume": _resume,
+    "counters": _counters,
+    "alarm-ack": _alarm,
+    "model": _model,
+}
