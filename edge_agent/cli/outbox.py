@@ -128,13 +128,9 @@ def _as_text(report: dict[str, Any]) -> str:
 
 
 def _bytes(number: int) -> str:
-    return (
-        f"{number} B"
-        if number < 10_000
-        else f"{number / 1024:.0f} KiB"
-        if number < 10_000_000
-        else f"{number / 2**20:.0f} MiB"
-    )
+    if number < 10_000:
+        return f"{number} B"
+    return f"{number / 1024:.0f} KiB" if number < 10_000_000 else f"{number / 2**20:.0f} MiB"
 
 
 def _age(age_s: float | None) -> str:

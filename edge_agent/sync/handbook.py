@@ -174,8 +174,8 @@ def _commands() -> str:
     rows = [
         "## Commands",
         "",
-        "Publish to `cmd/<type>/<id>` with QoS 1 and **without retain**; choose an id that you have not used before (1 to",
-        "64 of letters, digits, `. _ -`). The answer comes on `ack/<type>/<id>`: accepted, executing, then successful,",
+        "Publish to `cmd/<type>/<id>` with QoS 1 and **without retain**; choose an id not used before (1 to 64 of",
+        "letters, digits, `. _ -`). The answer comes on `ack/<type>/<id>`: accepted, executing, then successful,",
         "failed, or rejected with the reason. The same id within 24 hours is answered again, not carried out again.",
         "",
         "| type | what it does | args | carried out in this release |",
