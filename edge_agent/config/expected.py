@@ -93,5 +93,5 @@ def _length(fragment: Fragment, least_key: str, most_key: str, noun: str) -> str
     if least is not None and most is not None:
         return f" of {least} to {most} {noun}" if least != most else f" of {least} {noun}"
     if least is not None:
-        return f" of at least {least} {noun}"
+        return ", not empty" if least == 1 else f" of at least {least} {noun}"
     return f" of at most {most} {noun}" if most is not None else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,36 +70,61 @@ Secrets are never printed, logged, sent, or put into a support bundle.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """One key, in words. `default` is JSON, or `required`."""
+
+    section: str
+    key: str
+    default: str
+    expected: str
+    effect: str
+    meaning: str
+
+
+def entries() -> Iterator[Documented]:
+    """Every key, in the order of the schema; the keys of cameras are `cameras.NAME.KEY`."""
+    shared = schema()["$defs"]["Inspection"]["properties"]
+    for title, section in sections():
+        for name, reference in section["properties"].items():
+            if title == "cameras.NAME" and name in shared:
+                continue
+            fragment = resolve(schema(), reference)
+            yield Documented(
+                section=title,
+                key=f"{title}.{name}",
+                default="required" if name in section.get("required", ()) else json.dumps(fragment.get("default")),
+                expected=expected(fragment),
+                effect=fragment.get("x-apply", ""),
+                meaning=_meaning(fragment),
+            )
+
+
+def sections() -> Iterator[tuple[str, Fragment]]:
+    """Title and schema of each section."""
+    for name, reference in schema()["properties"].items():
+        section = resolve(schema(), reference)
+        if "patternProperties" in section:
+            yield f"{name}.NAME", resolve(schema(), next(iter(section["patternProperties"].values())))
+        elif "properties" in section:
+            yield name, section
+
+
 def markdown() -> str:
     """The configuration reference."""
     parts = [HEAD]
-    whole = schema()
-    shared = whole["$defs"]["Inspection"]["properties"]
-    for name, reference in whole["properties"].items():
-        section = _map_of(resolve(whole, reference))
-        if "properties" not in section:
-            continue
-        title = "cameras.NAME" if name == "cameras" else name
+    for title, section in sections():
         parts.append(f"\n## {title}\n\n{section['description']}\n")
-        keys = {k: v for k, v in section["properties"].items() if name != "cameras" or k not in shared}
         parts.append("| key | default | expected | effect | meaning |\n|---|---|---|---|---|")
-        parts.extend(_rows(keys, section.get("required", ())))
+        parts.extend(_row(entry) for entry in entries() if entry.section == title)
     return "\n".join(parts) + "\n"
 
 
-def _map_of(fragment: Fragment) -> Fragment:
-    """A section itself, or for a map with free names the section that each of them holds."""
-    if "patternProperties" not in fragment:
-        return fragment
-    return resolve(schema(), next(iter(fragment["patternProperties"].values())))
-
-
-def _rows(keys: Fragment, required: tuple[str, ...]) -> Iterator[str]:
-    for name, key in keys.items():
-        fragment = resolve(schema(), key)
-        default = "*required*" if name in required else f"`{json.dumps(fragment.get('default'))}`"
-        cells = (f"`{name}`", default, expected(fragment), fragment.get("x-apply", ""), _meaning(fragment))
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _row(entry: Documented) -> str:
+    default = "*required*" if entry.default == "required" else f"`{entry.default}`"
+    name = entry.key.rpartition(".")[2]
+    cells = (f"`{name}`", default, entry.expected, entry.effect, entry.meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _meaning(fragment: Fragment) -> str:

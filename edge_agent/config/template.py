@@ -28,7 +28,7 @@ version: 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What `init` found out. `cameras`: name -> key -> value; `remarks`: camera name -> a comment above it."""
+    """What `init` found out. `cameras`: name -> key -> value; `remarks`: name of a camera or section -> a comment."""
 
     site: Mapping[str, str]
     cameras: Mapping[str, Mapping[str, Any]]
@@ -40,8 +40,8 @@ class Draft:
 def render(draft: Draft) -> str:
     """The text of the file."""
     lines = [HEAD]
-    lines += _section("site", draft.site)
-    lines += _section("inspection", {})
+    lines += _section(draft, "site", draft.site)
+    lines += _section(draft, "inspection", {})
     lines += [*_comment(fragment_at(schema(), ("cameras",))["description"], 0), "cameras:"]
     for position, (name, keys) in enumerate(draft.cameras.items()):
         if name in draft.remarks:
@@ -49,15 +49,16 @@ def render(draft: Draft) -> str:
         # Every optional key is shown once, at the first camera.
         shown = _keys(("cameras", name), keys, 4, shared=("inspection",))
         lines += [f"  {name}:", *(line for line in shown if position == 0 or not line.lstrip().startswith("#")), ""]
-    lines += _section("mqtt", draft.mqtt)
+    lines += _section(draft, "mqtt", draft.mqtt)
     for name in ("storage", "models", "outbox", "telemetry", "device", "logging"):
-        lines += _section(name, draft.storage if name == "storage" else {})
+        lines += _section(draft, name, draft.storage if name == "storage" else {})
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(name: str, given: Mapping[str, Any]) -> list[str]:
+def _section(draft: Draft, name: str, given: Mapping[str, Any]) -> list[str]:
     about = fragment_at(schema(), (name,))
-    return [*_comment(str(about["description"]), 0), f"{name}:", *_keys((name,), given, 2), ""]
+    remark = _comment(draft.remarks[name], 0) if name in draft.remarks else []
+    return [*remark, *_comment(str(about["description"]), 0), f"{name}:", *_keys((name,), given, 2), ""]
 
 
 def _keys(path: tuple[str, ...], given: Mapping[str, Any], indent: int, shared: tuple[str, ...] = ()) -> Iterator[str]:
