@@ -162,7 +162,7 @@ def _fit_all(vectors: NDArray[np.float32], maps: NDArray[np.float32]) -> tuple[G
         vector_scale=vector_scale,
         places_scale=places_scale,
         limit=over.middle + LIMIT * (1.0 + SMALL_SAMPLE / len(vectors)) * over.spread,
-        quiet=float(np.quantile(cells[np.isfinite(cells)], QUIET_SHARE)),
+        quiet=float(np.quantile(cells, QUIET_SHARE)),
         parts=len(vectors),
         map_size=(maps.shape[1], maps.shape[2]),
     )

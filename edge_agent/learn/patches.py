@@ -34,8 +34,7 @@ def fit_bank(maps: NDArray[np.float32], size: int = BANK_SIZE) -> tuple[PatchBan
     """The bank of `maps` float32 [n, h, w, C], and how far each place of each map is from the places of the others.
 
     The second result, float32 [n, h, w], leaves out the entries of the bank that a map gave itself: it is what a new
-    good part would get, a little too high, since what only this map showed is missing then. It is infinite where one
-    map gave the whole bank.
+    good part would get, a little too high, since what only this map showed is missing then.
     """
     count, height, width, channels = maps.shape
     places = maps.reshape(-1, channels)
@@ -51,11 +50,13 @@ def fit_bank(maps: NDArray[np.float32], size: int = BANK_SIZE) -> tuple[PatchBan
     chosen = _farthest_first(white, min(size, len(white)))
     model = PatchBank(mean=mean, whiten=whiten, bank=np.ascontiguousarray(white[chosen]))
     part = np.repeat(np.arange(count), height * width)
+    # One map gives the whole bank where all are the same picture: then its own entries are as good as any.
+    shared = len(set(part[chosen].tolist())) > 1
     nearest = np.empty(len(white), np.float32)
     for start in range(0, len(white), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         square = _squares(white[rows], model.bank)
-        square[part[rows, None] == part[chosen]] = np.inf
+        square[(part[rows, None] == part[chosen]) & shared] = np.inf
         nearest[rows] = np.sqrt(np.maximum(square.min(axis=1), 0.0))
     return model, nearest.reshape(count, height, width)
 
