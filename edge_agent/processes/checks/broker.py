@@ -92,15 +92,17 @@ def through_the_acl(context: Context) -> tuple[Finding, ...]:
 
 def _of_trip(trip: Trip, prefix: str) -> Finding:
     own = f"{prefix}#"
+    # Mosquitto 2.0.11 closes the connection right after it refused a message: the refusal is what counts.
+    if trip.published is not None and trip.published >= FAILURE:
+        return error(f"publishing is refused: {trip.published_reason} ({trip.published})", f"let it write {own}")
     if trip.lost is not None:
-        advice = "does the ACL close connections?" if trip.connected else "look at user, password and certificate"
-        return error(trip.lost, advice)
+        # MQTT 3.1.1 has no word for a refusal: brokers close the connection, or stay silent.
+        refused = f"does the ACL forbid it? let it write {own}"
+        return error(trip.lost, refused if trip.connected else "look at user, password and certificate")
     if not trip.connected:
         return error("no connection within the time", "look at the broker's log")
     if trip.published is None:
         return error("the broker does not acknowledge a message", "look at the broker's log")
-    if trip.published >= FAILURE:
-        return error(f"publishing is refused: {trip.published_reason} ({trip.published})", f"let it write {own}")
     if trip.subscribed is None or max(trip.subscribed, default=0) >= FAILURE:
         return error(f"subscribing is refused: {trip.subscribed}", f"let it read {prefix}cmd/#")
     if trip.delivered_s is None:

@@ -61,8 +61,8 @@ def round_trip(options: MqttOptions, branch: Branch, clock: Clock, limit_s: floa
     filters = (branch.command_filter(), topic) if options.protocol == 5 else (topic,)
     inner, outer = socket.socketpair()
     with inner, outer:
-        # The Will is only sent if this check is killed half way; it says nothing about the gateway.
-        will = replace(message, retain=False)
+        # The Will is only sent if this check is killed half way; an empty one is not retained and says nothing.
+        will = replace(message, payload=b"")
         passing = replace(options, session_expiry_s=0, will_delay_s=0)
         connection = Connection(passing, will, clock, wake=lambda: _ring(outer))
         connection.open()
