@@ -60,7 +60,8 @@ class Frame:
     """One captured picture. `sequence` counts from 1 per camera and process, without gaps.
 
     `image` is uint8 [height, width, 3], BGR, read-only: rotated, cut to the region of interest and masked already.
-    `path` is set by file sources; `part` by triggers.
+    `path` is set by file sources; `part` by triggers. `prepared` is the picture at the size the camera's model took
+    when the frame came, made in the camera's own thread in `prepare_ms`; None where no model was loaded yet.
     """
 
     camera: str
@@ -70,6 +71,8 @@ class Frame:
     image: NDArray[np.uint8] = field(repr=False)
     part: str | None = None
     path: str | None = None
+    prepared: NDArray[np.uint8] | None = field(default=None, repr=False)
+    prepare_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.capture.picture import Image
 from edge_agent.capture.queue import DEFAULT_CAPACITY, FrameQueue
 from edge_agent.capture.source import Picture, Source
 from edge_agent.capture.states import CameraEvent, RateLimit
@@ -41,6 +42,8 @@ class CameraPlan:
 class Wiring:
     """What a camera's threads work with. `make_source` is called for each reader, with the event that ends it.
     `on_drop` hears of each frame that will not be judged, and why; it is called from camera threads and must not block.
+    `prepare` gives a view the size the camera's model takes, None while there is no model: done here, so that cameras
+    share the work and the inspect thread is left with inference.
     """
 
     plan: CameraPlan
@@ -48,6 +51,7 @@ class Wiring:
     queue: FrameQueue
     on_drop: Callable[[Drop, str], None]
     clock: Clock
+    prepare: Callable[[Image], Image | None] = lambda _image: None
 
 
 class Report(Protocol):
@@ -156,6 +160,9 @@ class Reader:
             queue.skip(plan.name, mono_s)
             return
         image = apply(plan.view, picture.image)
+        begun_s = clock.mono_s()
+        prepared = self._wiring.prepare(image)
+        prepare_ms = (clock.mono_s() - begun_s) * 1e3
         with self._delivering:
             if self._stop.is_set():
                 return
@@ -167,6 +174,8 @@ class Reader:
                 image=image,
                 part=picture.part,
                 path=picture.path,
+                prepared=prepared,
+                prepare_ms=prepare_ms,
             )
             drop = queue.put(frame)
         if drop is not None:

@@ -1,6 +1,6 @@
 """The inspect thread: one frame in, exactly one inspection out.
 
-    FrameQueue --get--> prepare -> encode -> assess -> decide --> sinks (counters, outbox, line signal, evidence)
+    FrameQueue --get--> (prepare) -> encode -> assess -> decide --> sinks (counters, outbox, line signal, evidence)
 
 A lane says how one camera's frames are judged. Lanes are frozen and replaced by one assignment between two steps, so a
 step never sees two models, and a new head, threshold or encoder needs no lock.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.clock import Clock
@@ -143,6 +144,11 @@ class InspectLoop:
             )
         )
 
+    def input_px(self, camera: str) -> tuple[int, int] | None:
+        """The size of picture this camera's model takes now, None while it has none."""
+        lane = self.lanes.get(camera)
+        return lane.encoder.input_px if lane is not None and lane.encoder is not None else None
+
     def forget(self, camera: str) -> None:
         """Drop the n-of-m memory of a camera whose rules or model changed."""
         self._memories.pop(camera, None)
@@ -158,7 +164,10 @@ class InspectLoop:
             reason = HoldReason.PAUSED if lane is not None and lane.paused else HoldReason.MODEL
             return self._held(frame, reason, lane.digest if lane else None)
         try:
-            picture = self._prepare(frame.image, lane.encoder.input_px)
+            picture = frame.prepared
+            if picture is None or picture.shape[:2] != lane.encoder.input_px:
+                # The camera's thread prepared it for another model, or for none: a swap came in between.
+                picture = self._prepare(frame.image, lane.encoder.input_px)
             prepared_s = self._clock.mono_s()
             features = lane.encoder.encode(picture)
             encoded_s = self._clock.mono_s()
@@ -186,8 +195,13 @@ class InspectLoop:
             where=None,
             model=digest,
             latency=None,
-            part=frame.part,
+            part=part_of(frame),
         )
+
+
+def part_of(frame: Frame) -> str | None:
+    """What identifies the part: what a trigger said, else the name of the file that shows it."""
+    return frame.part if frame.part is not None or frame.path is None else PurePath(frame.path).name
 
 
 def _inspection(
@@ -206,11 +220,11 @@ def _inspection(
         where=decision.where,
         model=digest,
         latency=Latency(
-            queue_ms=(times.taken_s - frame.captured_mono_s) * 1e3,
-            prepare_ms=(times.prepared_s - times.taken_s) * 1e3,
+            queue_ms=(times.taken_s - frame.captured_mono_s) * 1e3 - frame.prepare_ms,
+            prepare_ms=(times.prepared_s - times.taken_s) * 1e3 + frame.prepare_ms,
             encode_ms=(times.encoded_s - times.prepared_s) * 1e3,
             decide_ms=(times.decided_s - times.encoded_s) * 1e3,
             total_ms=(times.decided_s - frame.captured_mono_s) * 1e3,
         ),
-        part=frame.part,
+        part=part_of(frame),
     )

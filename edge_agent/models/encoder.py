@@ -88,6 +88,11 @@ class Encoder:
         _require_contract(session)
         return cls(session)
 
+    @property
+    def bare_session(self) -> ort.InferenceSession:
+        """The session itself, for benchmarks that need the bare limit; nothing else may run it."""
+        return self._session
+
     def encode(self, picture: NDArray[np.uint8]) -> Features:
         """Features of a prepared picture, uint8 [h, w, 3] BGR with (h, w) = `input_px`.
 

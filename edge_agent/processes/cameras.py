@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import numpy as np
 
 from edge_agent.capture.addresses import parse
+from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.reader import CameraPlan, Wiring
 from edge_agent.capture.source import Source, Terms
@@ -106,7 +107,8 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
 class CameraCrew:
     """Starts, stops and replaces the workers; turns their states into alarms. Used by the main thread.
 
-    `drop` and `note` hear of dropped frames and of conditions, from camera threads.
+    `drop` and `note` hear of dropped frames and of conditions, from camera threads. `input_px` says which size of
+    picture a camera's model takes now, None while it has none.
     """
 
     def __init__(
@@ -117,8 +119,10 @@ class CameraCrew:
         note: Callable[[Condition], None],
         clock: Clock,
         rng: np.random.Generator,
+        input_px: Callable[[str], tuple[int, int] | None] = lambda _camera: None,
     ) -> None:
         self._queue = queue
+        self._input_px = input_px
         self._drop = drop
         self._note = note
         self._clock = clock
@@ -134,6 +138,7 @@ class CameraCrew:
             queue=self._queue,
             on_drop=self._dropped,
             clock=self._clock,
+            prepare=lambda image: self._prepared(name, image),
         )
         worker = CameraWorker(wiring, self._changed, self._rng)
         self._workers[name] = worker
@@ -164,6 +169,10 @@ class CameraCrew:
         for code in STATE_ALARM.values():
             text = redact(status.reason) if code == raised else status.state.value
             self._note(Condition(code=code, subject=status.camera, active=code == raised, text=text))
+
+    def _prepared(self, name: str, image: Image) -> Image | None:
+        size = self._input_px(name)
+        return None if size is None else prepare(image, size)
 
     def _dropped(self, drop: Drop, reason: str) -> None:
         log.debug("camera=%s sequence=%d dropped=%s reason=%s", drop.camera, drop.sequence, drop.reason.value, reason)

@@ -96,7 +96,14 @@ class _Process:
             clock=clock,
             on_fault=self._model_fault,
         )
-        crew = CameraCrew(queue, drop=loop.drop, note=self._note, clock=clock, rng=np.random.default_rng())
+        crew = CameraCrew(
+            queue,
+            drop=loop.drop,
+            note=self._note,
+            clock=clock,
+            rng=np.random.default_rng(),
+            input_px=loop.input_px,
+        )
         models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note)
         parts = Parts(
             loop=loop,
