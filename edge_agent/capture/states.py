@@ -70,7 +70,7 @@ class RateLimit:
 
     def __init__(self, fps: float | None) -> None:
         self._fps = fps
-        self._tokens = 1.0
+        self._tokens = 2.0
         self._last_s: float | None = None
 
     def take(self, mono_s: float) -> bool:

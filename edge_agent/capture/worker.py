@@ -48,7 +48,7 @@ class CameraWorker:
         self._stop = threading.Event()
         self._changing = threading.RLock()  # guards what follows, and the order in which `on_change` is called
         self._reader: Reader | None = None  # the one whose words count
-        self._hanging: list[Reader] = []
+        self._left: list[Reader] = []  # given up; their threads may still hang
         self._status = CameraStatus(
             camera=wiring.plan.name,
             source="",
@@ -76,14 +76,25 @@ class CameraWorker:
             threading.Thread(target=self._watch, name=f"camera-{plan.name}-watch", daemon=True).start()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Read no more. Returns within `timeout_s` even if the driver hangs; nothing is queued afterwards."""
+        """Halt, and wait for the reader's thread; returns within `timeout_s` even if the driver hangs."""
+        self.halt()
+        self.join(timeout_s)
+
+    def halt(self) -> None:
+        """Read no more: when this returns, nothing is queued any more. Halt all cameras first, then join each."""
         self._stop.set()
         self._wiring.queue.close(self._wiring.plan.name)  # first, so that a reader that waits for space lets go
         with self._changing:
             reader, self._reader = self._reader, None
             self._change(CameraEvent.STOP, "stopped")
+            if reader is not None:
+                self._left.append(reader)
         if reader is not None:
             reader.abandon()
+
+    def join(self, timeout_s: float) -> None:
+        """After `halt`: wait for the thread that read last."""
+        for reader in self._left[-1:]:
             reader.join(timeout_s)
 
     def _report(self, reader: Reader, event: CameraEvent, reason: str) -> float | None:
@@ -103,7 +114,7 @@ class CameraWorker:
     def _look(self) -> float:
         """Give up a reader that is silent for too long, start another; seconds until it is worth looking again."""
         stall_s = self._wiring.plan.stall_s
-        self._hanging = [reader for reader in self._hanging if reader.alive]
+        self._left = [reader for reader in self._left if reader.alive]
         reader = self._reader
         if reader is not None:
             left_s = reader.patience_left_s()
@@ -111,10 +122,10 @@ class CameraWorker:
                 return min(left_s, stall_s)
             reader.abandon()
             self._reader = None
-            self._hanging.append(reader)
-            more = f"; {MOST_HANGING} reads hang" if len(self._hanging) == MOST_HANGING else ""
+            self._left.append(reader)
+            more = f"; {MOST_HANGING} reads hang" if len(self._left) == MOST_HANGING else ""
             self._change(CameraEvent.SILENCE, f"no picture for {reader.allowance_s - left_s:.1f} s{more}")
-        if len(self._hanging) < MOST_HANGING and not self._stop.is_set():
+        if len(self._left) < MOST_HANGING and not self._stop.is_set():
             self._begin(delay_s=self._backoff_s())
         return stall_s
 

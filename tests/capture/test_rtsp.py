@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from edge_agent.capture.addresses import parse, with_login
-from edge_agent.capture.rtsp_probe import verdict_on
+from edge_agent.capture.rtsp_probe import refusal, verdict_on
 from edge_agent.capture.source import Terms
 from edge_agent.capture.sources import make_source
 from edge_agent.clock import SystemClock
@@ -176,3 +176,15 @@ def test_stopping_does_not_wait_for_a_camera_that_hangs():
 )
 def test_each_answer_of_a_camera_becomes_advice(answer, words):
     assert words in verdict_on(answer, "cam:554", has_user=False)
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/absent/python3"])
+def test_without_the_packages_these_tests_fail_and_say_what_to_install(monkeypatch, python):
+    monkeypatch.setattr("tests.fakes.rtsp_server.SYSTEM_PYTHON", python)
+
+    with pytest.raises(AssertionError, match=r"apt-get install gir1\.2-gst-rtsp-server-1\.0"):
+        RtspServer()
+
+
+def test_a_name_that_nobody_knows_says_so():
+    assert "the name camera.invalid is not known" in refusal("rtsp://camera.invalid/x", timeout_s=1.0)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from edge_agent.capture.picture import Image
+from edge_agent.capture.source import DEFAULT_READ_TIMEOUT_S
 from edge_agent.errors import CameraError
+
+# OpenCV takes these from the environment of the process only, so all cameras share them. They are set when this module
+# is loaded: a setenv while another thread opens a camera (getenv) is undefined in C. What an operator set is kept.
+#
+# FFmpeg, read at each open:
+#   rtsp_transport  UDP loses packets silently: half a picture looks like a defect
+#   analyzeduration, probesize  the default looks at 1.5 s of stream first and delivers it as 27 stale frames; with
+#     these the first comes after 0.26 s with 2 (measured at 20 fps). `fflags nobuffer` would save those 2 and wait for
+#     the next key frame instead, which on a real camera is up to 10 s away.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|analyzeduration;100000|probesize;32768")
+# V4L2, read once (cap_v4l.cpp): whole seconds that a read waits for a picture, 10 unless set.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(DEFAULT_READ_TIMEOUT_S)))
 
 FFMPEG, V4L2 = cv2.CAP_FFMPEG, cv2.CAP_V4L2
 

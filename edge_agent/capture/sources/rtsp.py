@@ -6,8 +6,6 @@ FFmpeg's does not (opencv/opencv #22677).
 
 from __future__ import annotations
 
-import os
-
 import cv2
 
 from edge_agent.capture.addresses import Address, redact
@@ -15,14 +13,6 @@ from edge_agent.capture.rtsp_probe import refusal
 from edge_agent.capture.source import Picture, Terms
 from edge_agent.capture.sources.opencv import FFMPEG, Capture
 from edge_agent.errors import CameraError
-
-# Process-wide and read at each open: OpenCV offers no other way, so every stream gets the same options.
-#   rtsp_transport  UDP loses packets silently: half a picture looks like a defect
-#   analyzeduration, probesize  the default looks at 1.5 s of stream first and delivers it as 27 stale frames; with
-#     these the first comes after 0.26 s with 2 (measured at 20 fps). `fflags nobuffer` would save those 2 and wait for
-#     the next key frame instead, which on a real camera is up to 10 s away.
-_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_OPTIONS = "rtsp_transport;tcp|analyzeduration;100000|probesize;32768"
 
 # Asking for the reason comes on top of a failed open.
 _MOST_PROBE_S = 2.0
@@ -43,7 +33,6 @@ class RtspSource:
         self._capture: Capture | None = None
 
     def open(self) -> None:
-        os.environ.setdefault(_OPTIONS_VARIABLE, _OPTIONS)
         parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(self._terms.open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(self._terms.read_timeout_s * 1000),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 from pathlib import Path
@@ -14,25 +13,20 @@ from edge_agent.capture.source import Picture, Terms
 from edge_agent.capture.sources.opencv import V4L2, Capture
 from edge_agent.errors import CameraError
 
-# Read once in the process, at the first V4L2 capture (opencv cap_v4l.cpp); whole seconds, default 10.
-_TIMEOUT_VARIABLE = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
-
 
 class V4l2Source:
     """A camera `v4l2:PATH[?width=W&height=H&fourcc=MJPG]`. The link is followed anew at each open."""
 
     live = True
 
-    def __init__(self, address: Address, terms: Terms) -> None:
+    def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)
         self._address = address
-        self._terms = terms
         self._capture: Capture | None = None
 
     def open(self) -> None:
         path = Path(self._address.target)
         _require_device(path)
-        os.environ.setdefault(_TIMEOUT_VARIABLE, str(max(1, math.ceil(self._terms.read_timeout_s))))
         self._capture = Capture(str(path), V4L2, self._parameters())
         if not self._capture.opened:
             raise CameraError(f"{path}: does not open as a camera; is it in use by another program, or no video node?")

@@ -20,10 +20,9 @@ class VideoSource:
 
     live = False
 
-    def __init__(self, address: Address, terms: Terms) -> None:
+    def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)
         self._path = Path(address.target)
-        self._terms = terms
         self._capture: Capture | None = None
         self._expected = 0
         self._read = 0
