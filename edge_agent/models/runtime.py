@@ -1,4 +1,4 @@
-"""How a device runs models: its profile, and what the configuration says otherwise. Pure."""
+"""How a device runs models: its profile, and what the configuration says otherwise."""
 
 from __future__ import annotations
 

@@ -224,9 +224,7 @@ class ModelStore:
             raise BadBundleError(f"no bundle {digest} in {self.root}; import it first")
         content = read_bounded(path, bundle.MANIFEST_MAX_BYTES)
         if bundle.digest(content) != digest:
-            raise BadBundleError(
-                f"{path}: content has digest {bundle.digest(content)}; the file is altered, import again"
-            )
+            raise BadBundleError(f"{path}: altered, its digest is {bundle.digest(content)}; import the bundle again")
         return bundle.from_bytes(content)
 
     def list(self) -> tuple[StoredModel, ...]:
@@ -262,6 +260,10 @@ class ModelStore:
             wanted = {file.sha256 for digest in self._digests() for file in self.manifest(digest).files}
             for path in self._blobs.iterdir():
                 if path.name not in wanted:
+                    path.unlink()
+            # Half-written files of writers that were killed: whoever writes now would hold the lock.
+            for directory in (self._manifests, self._pointers):
+                for path in directory.glob(".*.new"):
                     path.unlink()
             return tuple(removed)
 

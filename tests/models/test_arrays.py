@@ -1,0 +1,92 @@
+"""Head, golden vectors and scores in safetensors: what comes back is what went in, anything else is refused."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import BadBundleError
+from edge_agent.models import arrays
+
+
+@pytest.fixture
+def golden(rng):
+    return {
+        "pictures": rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8),
+        "vector.u8s8": rng.standard_normal((2, 24)).astype(np.float32),
+    }
+
+
+def read(tensors):
+    content = safetensors.numpy.save(tensors)
+    return arrays.golden_from_bytes(content, input_px=(32, 32), dimension=24, flavours={"u8s8"})
+
+
+def test_golden_vectors_come_back(golden):
+    found = read(golden)
+
+    np.testing.assert_array_equal(found.pictures, golden["pictures"])
+    np.testing.assert_array_equal(found.vectors["u8s8"], golden["vector.u8s8"])
+    assert arrays.golden_to_bytes(found) == safetensors.numpy.save(golden)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_golden_vector_that_is_not_finite_is_refused(golden, value):
+    golden["vector.u8s8"][1, 3] = value
+
+    with pytest.raises(BadBundleError, match=r"golden: vector\.u8s8 holds NaN or infinity"):
+        read(golden)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"pictures": np.zeros((2, 32, 32), np.uint8)}, r"pictures is uint8 \[2, 32, 32\], expected uint8 \['n', 32"),
+        ({"pictures": np.zeros((2, 32, 32, 3), np.float32)}, "pictures is float32"),
+        ({"pictures": np.zeros((0, 32, 32, 3), np.uint8)}, "0 pictures, expected 1 to 16"),
+        ({"pictures": np.zeros((17, 32, 32, 3), np.uint8)}, "17 pictures, expected 1 to 16"),
+        ({"vector.u8s8": np.zeros((3, 24), np.float32)}, r"is float32 \[3, 24\], expected float32 \[2, 24\]"),
+        ({"vector.u8s8": np.zeros((2, 24), np.float64)}, "is float64"),
+    ],
+)
+def test_another_shape_or_type_is_refused(golden, change, word):
+    with pytest.raises(BadBundleError, match=word):
+        read(golden | change)
+
+
+def test_a_flavour_without_golden_vectors_is_refused(golden):
+    del golden["vector.u8s8"]
+
+    with pytest.raises(BadBundleError, match=r"golden: vector\.u8s8 is missing, found \['pictures'\]"):
+        read(golden)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_with_our_error(garbage):
+    with pytest.raises(BadBundleError):
+        arrays.scores_from_bytes(garbage, classes=2, flavours={"u8s8"})
+    with pytest.raises(BadBundleError):
+        arrays.head_from_bytes(garbage, dimension=4)
+
+
+def test_every_prefix_of_a_head_is_refused(pristine):
+    content = (pristine / "head.safetensors").read_bytes()
+    for length in range(len(content)):
+        with pytest.raises(BadBundleError):
+            arrays.head_from_bytes(content[:length], dimension=24)
+
+
+def test_a_head_for_another_encoder_is_refused(pristine):
+    content = (pristine / "head.safetensors").read_bytes()
+
+    with pytest.raises(BadBundleError, match="made for 24 features, the encoder gives 784"):
+        arrays.head_from_bytes(content, dimension=784)
+
+
+def test_a_head_survives_its_bytes(pristine):
+    content = (pristine / "head.safetensors").read_bytes()
+
+    head = arrays.head_from_bytes(content, dimension=24)
+
+    assert arrays.head_from_bytes(arrays.head_to_bytes(head), dimension=24).classes == head.classes
