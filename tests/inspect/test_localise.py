@@ -34,20 +34,32 @@ def some_features(rng, height=5, width=6):
     return Features(vector=vector, map=places)
 
 
-def test_heat_before_it_is_cut_at_zero_averages_to_what_the_map_adds_to_the_logits():
+def speaks_for_a_defect(head, features, sign=1.0):
+    """A change of a place that speaks for the likeliest bad class over the likeliest good one, or against it."""
+    raw = logits(head, features.vector)
+    weights = head.folded_weights[0 if raw[0] >= raw[2] else 2] - head.folded_weights[1]
+    return sign * 50 * weights[START : START + CHANNELS]
+
+
+def test_heat_is_highest_at_the_place_that_speaks_for_the_defect_and_not_at_one_that_speaks_against_it():
     rng = np.random.default_rng(1)
     for _ in range(20):
         head, features = a_head(rng), some_features(rng)
-        raw = logits(head, features.vector)
-        bad = 0 if raw[0] >= raw[2] else 2
-        without = features.vector.copy()
-        without[START : START + CHANNELS] = head.mean[START : START + CHANNELS]
-        base = logits(head, without)
-        share = (raw[bad] - raw[1]) - (base[bad] - base[1])
-        weights = head.folded_weights[bad] - head.folded_weights[1]
-        places = (features.map - head.mean[START : START + CHANNELS]) @ weights[START : START + CHANNELS]
-        assert places.mean() == pytest.approx(share, abs=1e-4)
-        np.testing.assert_allclose(head_heat(head, features, START), np.maximum(places, 0), atol=1e-5)
+        places = features.map.copy()
+        places[3, 4] += speaks_for_a_defect(head, features)
+        places[0, 0] += speaks_for_a_defect(head, features, sign=-1.0)
+        heat = head_heat(head, Features(vector=features.vector, map=places), START)
+        assert divmod(int(heat.argmax()), 6) == (3, 4)
+        assert heat[0, 0] == 0.0
+
+
+def test_what_the_whole_picture_shows_makes_no_place_hot():
+    rng = np.random.default_rng(2)
+    head, features = a_head(rng), some_features(rng)
+    shifted = Features(vector=features.vector, map=features.map + speaks_for_a_defect(head, features))
+    np.testing.assert_allclose(head_heat(head, shifted, START), head_heat(head, features, START), rtol=1e-3, atol=1e-3)
+    even = Features(vector=features.vector, map=np.ones((5, 6, CHANNELS), np.float32))
+    assert not head_heat(head, even, START).any()
 
 
 @pytest.mark.parametrize("good", [(), ("crack", "ok", "pit")])
