@@ -69,6 +69,8 @@ def expected(fragment: Fragment) -> str:
     if "const" in fragment:
         return str(fragment["const"])
     kind = fragment.get("type", "")
+    if isinstance(kind, list):  # ["object", "null"]: a section that may be empty
+        kind = kind[0]
     words = _TYPES.get(str(kind), "")
     if kind in ("integer", "number"):
         return words + _range(fragment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,13 @@ def key(
     apply: Apply = Apply.RESTART,
     expected: str | None = None,
     example: object = None,
+    schema: Mapping[str, Any] | None = None,
     **bounds: Any,
 ) -> Any:
-    """A key. `expected` says what fits in words, where bounds and type alone would read badly."""
-    extra: dict[str, Any] = {"x-apply": apply.value}
+    """A key. `expected` says what fits in words, where bounds and type alone would read badly; `schema` adds to the
+    JSON Schema.
+    """
+    extra: dict[str, Any] = {**(schema or {}), "x-apply": apply.value}
     if expected is not None:
         extra["x-expected"] = expected
     examples = None if example is None else [example]
@@ -55,6 +59,8 @@ class Section(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,
         protected_namespaces=(),
+        # An empty section is null in YAML; see the validator below.
+        json_schema_extra={"type": ["object", "null"]},
     )
 
     @model_validator(mode="before")

@@ -168,6 +168,14 @@ class Camera(Inspection):
             raise refuse("a source", problem)
         return value
 
+    @field_validator("username")
+    @classmethod
+    def _only_streams_have_users(cls, value: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if value is not None and source is not None and not re.match(r"rtsps?://", source):
+            raise refuse("no username", "only rtsp:// and rtsps:// sources have a user and a password")
+        return value
+
     @field_validator("password")
     @classmethod
     def _a_password_has_a_user(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:

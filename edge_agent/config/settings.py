@@ -50,6 +50,7 @@ class Settings(Section):
         "The cameras by name.",
         apply=Apply.CAMERA,
         expected="a map of 1 to 64 cameras",
+        schema={"additionalProperties": False},
         min_length=1,
         max_length=64,
     )

@@ -13,7 +13,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.settings import loads
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
-from edge_agent.processes.checks import cameras, machine, model, moment, permissions, storage
+from edge_agent.processes.checks import cameras, configuration, machine, model, moment, permissions, storage
 from edge_agent.processes.checks.finding import Context, Finding, Level
 from edge_agent.processes.runtime_plan import flavour, runtime_plan
 from tests.fakes.clock import FakeClock
@@ -54,6 +54,20 @@ def only(findings: tuple[Finding, ...], level: Level) -> Finding:
     if level is not Level.OK:
         assert finding.advice, finding
     return finding
+
+
+class TestConfiguration:
+    def test_without_a_daemon_there_is_nothing_to_compare(self, context):
+        only(configuration.running(context()), Level.OK)
+
+    @pytest.mark.parametrize(("digest", "level"), [(None, Level.OK), ("another", Level.WARNING)])
+    def test_a_daemon_that_runs_another_configuration_is_a_warning(self, context, tmp_path, digest, level):
+        clock = FakeClock()
+        given = context(clock=clock)
+        (tmp_path / "run").mkdir()
+        live = {**snapshot(clock.utc_s(), 0.1), "config_digest": digest or given.valid.digest}
+        (tmp_path / "run/inspect.json").write_text(json.dumps(live))
+        only(configuration.running(given), level)
 
 
 class TestDevice:
@@ -205,6 +219,13 @@ class TestStorage:
         (tmp_path / "state").mkdir()
         assert {finding.level for finding in storage.writable(context())} == {Level.OK}
         assert list((tmp_path / "state").iterdir()) == []
+
+    def test_a_directory_that_cannot_be_written_is_an_error(self, context, tmp_path):
+        (tmp_path / "state").mkdir()
+        # Root may write anywhere; a folder of the probe's own name stops even root.
+        (tmp_path / "state" / storage.PROBE).mkdir()
+        found = storage.writable(context())
+        assert [finding.level for finding in found] == [Level.ERROR, Level.OK]
 
     def test_a_directory_that_cannot_be_made_is_an_error(self, context, tmp_path):
         (tmp_path / "state").write_text("a file")

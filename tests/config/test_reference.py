@@ -37,6 +37,18 @@ def test_the_schema_for_editors_accepts_what_we_accept():
     jsonschema.validate(yaml.safe_load(SMALLEST), schema())
 
 
+def test_the_schema_for_editors_accepts_our_own_template():
+    jsonschema.validate(yaml.safe_load(render(DRAFT)), schema())
+    jsonschema.validate(yaml.safe_load(render(DRAFT).replace("#: ", "")), schema())
+
+
+def test_the_schema_for_editors_knows_the_names_of_cameras():
+    tree = yaml.safe_load(SMALLEST)
+    tree["cameras"]["Press_3"] = {"source": "synthetic:pits"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tree, schema())
+
+
 @pytest.mark.parametrize("wrong", [{"fsp": 5}, {"fps": "ten"}, {"roi": [1, 2]}, {"rotation": 45}, {"threshold": 2}])
 def test_the_schema_for_editors_refuses_what_we_refuse(wrong):
     tree = yaml.safe_load(SMALLEST)

@@ -111,3 +111,21 @@ def test_a_process_does_not_miss_the_secrets_of_another(file):
     assert inspect.mqtt.password.get_secret_value() == ""
     whole = load(file, environment={"EDGE_AGENT_SECRET_BROKER_PASSWORD": "x"})
     assert inspect.digest == whole.digest
+
+
+def test_a_credential_that_cannot_be_read_is_told_not_skipped(file, credentials):
+    (credentials / "broker-password").unlink()
+    (credentials / "broker-password").mkdir()
+    with pytest.raises(InvalidConfigError, match="Is a directory"):
+        load(file, environment={"CREDENTIALS_DIRECTORY": str(credentials), "EDGE_AGENT_SECRET_BROKER_PASSWORD": "x"})
+
+
+def test_an_empty_secrets_file_holds_no_secret(file):
+    secrets_file(file, "")
+    assert password(file, {"EDGE_AGENT_SECRET_BROKER_PASSWORD": "x"}) == "x"
+
+
+def test_a_secrets_file_that_is_no_file_is_told(file):
+    (file.parent / "secrets.yaml").mkdir()
+    with pytest.raises(InvalidConfigError, match="Is a directory"):
+        load(file, environment={})

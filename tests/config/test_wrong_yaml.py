@@ -194,6 +194,12 @@ class TestTrapsOfYaml11:
 
 
 class TestRulesAcrossKeys:
+    def test_only_streams_have_a_user(self):
+        text = smallest(camera="    username: u\n    password: p\n").replace(
+            "rtsp://10.0.0.12/stream1", "v4l2:/dev/v4l/x"
+        )
+        assert the_fault(text).key == "cameras.press-3-top.username"
+
     @pytest.mark.parametrize(
         ("lines", "key", "expected"),
         [
