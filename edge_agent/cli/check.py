@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "try everything a start needs"
 DEFAULT_FRAMES = 5
-GLYPHS = {"ok": ("√", "32"), "warning": ("‼", "33"), "error": ("×", "31"), "skipped": ("-", "2")}  # noqa: RUF001 - a sign
+# Level -> sign, the same for terminals without Unicode, ANSI colour.
+GLYPHS = {
+    "ok": ("√", "ok", "32"),
+    "warning": ("‼", "!!", "33"),
+    "error": ("×", "xx", "31"),  # noqa: RUF001 - a sign, not a letter
+    "skipped": ("-", "-", "2"),
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     context = _context(arguments)
     chosen = [check for check in CHECKS if check.group not in arguments.dont_run]
     results: list[Result] = []
-    printer = _Printer(colour=sys.stdout.isatty()) if arguments.output == "text" else None
+    printer = _printer() if arguments.output == "text" else None
     for result in run_checks(context, chosen, arguments.dont_run):
         results.append(result)
         if printer is not None:
@@ -99,11 +105,16 @@ def _context(arguments: argparse.Namespace) -> Context:
     )
 
 
+def _printer() -> _Printer:
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return _Printer(colour=sys.stdout.isatty(), unicode=encoding == "utf8")
+
+
 class _Printer:
     """Groups with a headline, a line for each finding, and advice below it."""
 
-    def __init__(self, *, colour: bool) -> None:
-        self._colour = colour
+    def __init__(self, *, colour: bool, unicode: bool) -> None:
+        self._colour, self._unicode = colour, unicode
         self._group = ""
 
     def show(self, result: Result) -> None:
@@ -111,7 +122,8 @@ class _Printer:
         if check.group != self._group:
             print(f"\n{check.group.capitalize()}" if self._group else check.group.capitalize())
             self._group = check.group
-        glyph, colour = GLYPHS[finding.level.value]
+        sign, plain, colour = GLYPHS[finding.level.value]
+        glyph = sign if self._unicode else plain
         mark = f"\x1b[{colour}m{glyph}\x1b[0m" if self._colour else glyph
         subject = f" {finding.subject}" if finding.subject else ""
         text = finding.text.replace("\n", "\n    ")

@@ -91,9 +91,6 @@ def unmet(rule: Detect, device: Device) -> str | None:
         return f"the module is {', '.join(device.modules) or 'unknown'}, the profile is for {', '.join(rule.modules)}"
     if rule.cpu_flags_any and not device.cpu_flags & set(rule.cpu_flags_any):
         return f"the CPU has none of {', '.join(rule.cpu_flags_any)}"
-    least = rule.memory_at_least_bytes
-    if least is not None and (device.memory_bytes is None or device.memory_bytes < least):
-        return f"the memory is {device.memory_bytes or 'unknown'} bytes, the profile needs {least}"
     return None
 
 

@@ -26,7 +26,6 @@ class Detect(Section):
     machine: tuple[str, ...] = key(REQUIRED, "Machine names as `uname -m` prints them.", min_length=1)
     modules: tuple[str, ...] = key((), "Module ids in the device tree, any of them (p3767-0003).")
     cpu_flags_any: tuple[str, ...] = key((), "CPU flags of /proc/cpuinfo, any of them.")
-    memory_at_least_bytes: int | None = key(None, "Least memory.", ge=0)
 
 
 class Releases(Section):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -107,3 +108,11 @@ def test_an_unknown_check_cannot_be_left_out(file, capsys):
 def test_it_leaves_nothing_behind(file, tmp_path):
     check("--config", str(file), *OFFLINE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.yaml"]
+
+
+def test_a_terminal_without_unicode_gets_plain_signs(file, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert check("--config", str(file), *OFFLINE) == 0
+    terminal.flush()
+    assert b"\nok frames one: 640x480" in terminal.buffer.getvalue()
