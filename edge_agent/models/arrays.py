@@ -22,6 +22,7 @@ from edge_agent.learn.head import LinearHead, from_arrays, probabilities, to_arr
 GOLDEN_MAX = 16
 _PICTURES = "pictures"
 _VECTOR = "vector."
+_ABOUT = "about"
 
 Vectors = Mapping[str, NDArray[np.float32]]
 
@@ -81,9 +82,10 @@ def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> di
 
 
 def head_to_bytes(head: LinearHead) -> bytes:
-    """The head file."""
+    """The head file: the same bytes for the same head."""
     tensors, about = to_arrays(head)
-    return safetensors.numpy.save(tensors, metadata=about)
+    # safetensors 0.8 writes several entries in an order of chance; one entry has no order.
+    return safetensors.numpy.save(tensors, metadata={_ABOUT: json.dumps(about, sort_keys=True)})
 
 
 def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
@@ -92,7 +94,7 @@ def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
     Raises:
         BadBundleError: damaged, of another dimension, or with contents that a head may not have.
     """
-    head = from_arrays(_load(content, "head"), _metadata(content))
+    head = from_arrays(_load(content, "head"), _about(content))
     if head.dimension != dimension:
         raise BadBundleError(f"head: made for {head.dimension} features, the encoder gives {dimension}")
     return head
@@ -106,10 +108,15 @@ def _load(content: bytes, what: str) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The free text entries of a safetensors file that has been parsed before, so its header is sound JSON."""
+def _about(content: bytes) -> dict[str, str]:
+    """What a head file says of itself, {} where it says nothing; the file's header has been checked before."""
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    try:
+        about = json.loads(metadata.get(_ABOUT, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise BadBundleError(f"head: damaged description ({error})") from error
+    return about if isinstance(about, dict) else {}
 
 
 def _array(

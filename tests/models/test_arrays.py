@@ -90,3 +90,17 @@ def test_a_head_survives_its_bytes(pristine):
     head = arrays.head_from_bytes(content, dimension=24)
 
     assert arrays.head_from_bytes(arrays.head_to_bytes(head), dimension=24).classes == head.classes
+
+
+def test_a_head_always_becomes_the_same_bytes(pristine):
+    head = arrays.head_from_bytes((pristine / "head.safetensors").read_bytes(), dimension=24)
+
+    assert len({arrays.head_to_bytes(head) for _ in range(20)}) == 1
+
+
+@pytest.mark.parametrize("about", ["{", "[]", "null", '"text"', "{}", "[" * 100_000])
+def test_a_head_that_says_nothing_sensible_of_itself_is_refused(rng, about):
+    tensors = {"weights": np.zeros((4, 2), np.float32), "bias": np.zeros(2, np.float32)}
+
+    with pytest.raises(BadBundleError, match="head: "):
+        arrays.head_from_bytes(safetensors.numpy.save(tensors, metadata={"about": about}), dimension=4)
