@@ -11,7 +11,7 @@ from edge_agent.processes.checks.finding import Check, Context, Finding, error, 
 from edge_agent.processes.runtime_plan import runtime_plan
 
 STORE = "models"
-NO_MODEL = "edge-agent models build, or models import BUNDLE, then models activate"
+NO_MODEL = "edge-agent models build --activate, or models import BUNDLE --activate"
 
 
 def store_of(state_dir: Path) -> ModelStore | None:
@@ -43,7 +43,7 @@ def golden(context: Context) -> tuple[Finding, ...]:
                 continue
             model = store.verify(digest, plan.runtime, plan.flavour)
         except EdgeAgentError as fault:
-            findings.append(error(str(fault), "edge-agent models roll back, or import the bundle again", name))
+            findings.append(error(str(fault), "edge-agent models rollback, or import the bundle again", name))
             continue
         findings.append(ok(f"reproduced with {model.encoder.providers_in_use[0]}, {plan.flavour}", name))
     return tuple(findings)
@@ -59,7 +59,7 @@ def _active(store: ModelStore, name: str) -> Finding:
         if digest is not None:
             return ok(f"{digest[:12]}, version {store.manifest(digest).version}", name)
     except EdgeAgentError as fault:
-        return error(str(fault), "edge-agent models activate", name)
+        return error(str(fault), "edge-agent models activate DIGEST", name)
     known = [path.stem for path in (store.root / "pointers").glob("*.json")]
     return error("no active bundle of this name", did_you_mean(name, known) or NO_MODEL, name)
 
