@@ -118,13 +118,14 @@ class CameraWorker:
         reader = self._reader
         if reader is not None:
             left_s = reader.patience_left_s()
-            if left_s > 0:
+            if left_s > 0 and reader.alive:
                 return min(left_s, stall_s)
             reader.abandon()
             self._reader = None
             self._left.append(reader)
             more = f"; {MOST_HANGING} reads hang" if len(self._left) == MOST_HANGING else ""
-            self._change(CameraEvent.SILENCE, f"no picture for {reader.allowance_s - left_s:.1f} s{more}")
+            silence = f"no picture for {reader.allowance_s - left_s:.1f} s{more}"
+            self._change(CameraEvent.SILENCE, silence if reader.alive else "its reader broke; the log says how")
         if len(self._left) < MOST_HANGING and not self._stop.is_set():
             self._begin(delay_s=self._backoff_s())
         return stall_s

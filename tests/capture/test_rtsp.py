@@ -107,6 +107,34 @@ def test_a_camera_that_was_killed_comes_back_with_another_size():
         assert frame.sequence == last.sequence + 1
 
 
+class MuteCapture:
+    """An open capture that gives nothing: a camera between two key frames. (GStreamer makes one for each viewer.)"""
+
+    opened = True
+    read_timeouts_ms = ()
+
+    def __init__(self, _target, _backend, parameters):
+        MuteCapture.read_timeouts_ms += (parameters[3],)
+
+    def read(self):
+        return None
+
+    def release(self):
+        pass
+
+
+def test_a_camera_with_rare_key_frames_is_given_more_time_at_each_attempt(monkeypatch):
+    monkeypatch.setattr("edge_agent.capture.sources.rtsp.Capture", MuteCapture)
+    source = opener("rtsp://cam/x", read_timeout_s=1.5)(threading.Event())
+    for _ in range(5):
+        source.open()
+        with pytest.raises(CameraError, match="no picture within"):
+            source.read()
+        source.close()
+
+    assert MuteCapture.read_timeouts_ms == (1500, 3000, 6000, 8000, 8000)
+
+
 def test_a_refused_port_says_so():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -178,6 +178,25 @@ def test_a_camera_that_does_not_open_tells_why_and_is_tried_again():
         assert "did not open" in watcher.wait_state("waiting").reason
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_breaks_in_a_way_nobody_foresaw_is_replaced():
+    class Broken(FakeCamera):
+        def read(self):
+            raise RuntimeError("a fault in the program")
+
+    made = []
+
+    def make(stop):
+        made.append(stop)
+        return (Broken if len(made) == 2 else FakeCamera)(stop, [picture(5)])
+
+    with Rig() as rig:
+        _, watcher = rig.start(make, stall_s=0.1)
+
+        assert rig.frame().image[0, 0, 0] == 5
+        assert watcher.wait_state("stalled").reason == "its reader broke; the log says how"
+
+
 def test_a_live_stream_that_ends_is_a_fault_not_an_end():
     with Rig() as rig:
         _, watcher = rig.start(Cameras([picture(), "end"]))

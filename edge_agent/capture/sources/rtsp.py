@@ -20,6 +20,11 @@ _MOST_PROBE_S = 2.0
 # The last read before a time-out gives an old picture as if it were new (measured: ok after 2.00 s of a 2 s time-out).
 _STALE_SHARE = 0.9
 
+# A camera that sends its key frames rarely gives nothing before the next one, and a read that was timed out once never
+# recovers (measured). So after a session without any picture the next one may wait twice as long, up to this. The
+# frame age that the worker watches still holds: it does not depend on this.
+_MOST_READ_TIMEOUT_S = 8.0
+
 
 class RtspSource:
     """A stream `rtsp://` or `rtsps://`."""
@@ -30,12 +35,15 @@ class RtspSource:
         self.description = str(address)
         self._url = address.target
         self._terms = terms
+        self._read_timeout_s = terms.read_timeout_s
+        self._streaming = False
         self._capture: Capture | None = None
 
     def open(self) -> None:
+        self._streaming = False
         parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(self._terms.open_timeout_s * 1000),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(self._terms.read_timeout_s * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(self._read_timeout_s * 1000),
             # One decoding thread: more of them hold back as many frames, and two cores are all there is.
             cv2.CAP_PROP_N_THREADS, 1,
         ]  # fmt: skip
@@ -50,10 +58,14 @@ class RtspSource:
         before_s = self._terms.clock.mono_s()
         image = self._capture.read()
         waited_s = self._terms.clock.mono_s() - before_s
-        if image is None or waited_s > self._terms.read_timeout_s * _STALE_SHARE:
+        if image is None and not self._streaming:
+            self._read_timeout_s = min(_MOST_READ_TIMEOUT_S, 2 * self._read_timeout_s)
+        stale = self._streaming and waited_s > self._terms.read_timeout_s * _STALE_SHARE
+        if image is None or stale:
             raise CameraError(
                 f"{self.description}: no picture within {waited_s:.1f} s; the stream ended or fell silent"
             )
+        self._streaming = True
         return Picture(image=image)
 
     def close(self) -> None:
