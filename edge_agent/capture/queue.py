@@ -194,7 +194,6 @@ class FrameQueue:
 
     def _snapshot(self, lane: _Lane) -> Accounting:
         now_s = self._clock.mono_s()
-        span_s = now_s - lane.stamps[0] if len(lane.stamps) > 1 else 0.0
         return Accounting(
             captured=lane.captured,
             judged=lane.judged,
@@ -203,5 +202,12 @@ class FrameQueue:
             skipped=lane.skipped,
             reconnects=lane.reconnects,
             last_frame_age_s=None if lane.last_mono_s is None else max(0.0, now_s - lane.last_mono_s),
-            fps=len(lane.stamps) / span_s if span_s > 0 else 0.0,
+            fps=_rate(lane.stamps, now_s),
         )
+
+
+def _rate(stamps: deque[float], now_s: float) -> float:
+    """Frames a second: that of the stamps while they come, falling as soon as one is overdue."""
+    if len(stamps) < 2 or stamps[-1] <= stamps[0]:
+        return 0.0
+    return min((len(stamps) - 1) / (stamps[-1] - stamps[0]), len(stamps) / (now_s - stamps[0]))
