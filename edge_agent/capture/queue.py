@@ -210,4 +210,4 @@ def _rate(stamps: deque[float], now_s: float) -> float:
     """Frames a second: that of the stamps while they come, falling as soon as one is overdue."""
     if len(stamps) < 2 or stamps[-1] <= stamps[0]:
         return 0.0
-    return min((len(stamps) - 1) / (stamps[-1] - stamps[0]), len(stamps) / (now_s - stamps[0]))
+    return min((len(stamps) - 1) / (stamps[-1] - stamps[0]), len(stamps) / (max(now_s, stamps[-1]) - stamps[0]))
