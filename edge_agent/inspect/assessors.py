@@ -12,16 +12,18 @@ from edge_agent.records import Assessment, Features
 
 
 class HeadAssessor:
-    """A trained head. `map_start`: index of the first feature that is a mean of the map, None to give no heat."""
+    """A trained head. `map_start`: index of the first feature that is a mean of the map; `heat_from`: the score from
+    which a part is asked where, since a good one need not pay for it.
+    """
 
-    def __init__(self, head: LinearHead, map_start: int | None) -> None:
+    def __init__(self, head: LinearHead, map_start: int, heat_from: float) -> None:
         self.head = head
         self._map_start = map_start
+        self._heat_from = heat_from
 
     def assess(self, features: Features) -> Assessment:
         assessment = assess(self.head, features)
-        # Only a part that may be a defect is asked where; a good one need not pay for it.
-        if self._map_start is None or assessment.score < self.head.hold_below:
+        if assessment.score < self._heat_from:
             return assessment
         return dataclasses.replace(assessment, heat=head_heat(self.head, features, self._map_start))
 

@@ -26,14 +26,22 @@ class Boot:
     reload: threading.Event
 
 
-def boot(process: str, config_file: Path, *, check_source: Callable[[str], str | None] | None = None) -> Boot:
+def boot(
+    process: str,
+    config_file: Path,
+    *,
+    secrets_of: tuple[str, ...] | None = None,
+    check_source: Callable[[str], str | None] | None = None,
+) -> Boot:
     """Read the configuration, start the log, make the directories, catch the signals. Main thread only.
+
+    `secrets_of` names the sections whose secrets this process may have; under systemd each unit is given only its own.
 
     Raises:
         ConfigError: the configuration has faults.
         StorageReadOnlyError, StorageFullError: the state or runtime directory cannot be made.
     """
-    settings = load(config_file, check_source=check_source)
+    settings = load(config_file, check_source=check_source, secrets_of=secrets_of)
     clock = SystemClock()
     logging_keys = settings.logging
     configure_logging(

@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 OUTBOX_FILE, INBOX_FILE = "outbox.db", "inbox.db"
 SYNC_BELL, INSPECT_BELL, SNAPSHOT_FILE = "sync.bell", "inspect.bell", "inspect.json"
 STOP_COMMIT_S = 5.0
+SECRETS = ("cameras",)
 
 
 def main(config_file: Path) -> int:
@@ -58,7 +59,7 @@ def main(config_file: Path) -> int:
         ConfigError, AlreadyRunningError: a person has to act first.
         StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
     """
-    started = boot("inspect", config_file, check_source=fault_of)
+    started = boot("inspect", config_file, check_source=fault_of, secrets_of=SECRETS)
     storage = started.settings.storage
     with lock_file(storage.state_dir / "inspect.lock", "inspect process"):
         bell_path = storage.runtime_dir / INSPECT_BELL
@@ -166,7 +167,7 @@ class _Process:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            waiting = self._floor.reload(load(self._started.config_file, check_source=fault_of))
+            waiting = self._floor.reload(load(self._started.config_file, check_source=fault_of, secrets_of=SECRETS))
         except ConfigError as error:
             log.error("config=refused reason=%s", error)  # noqa: TRY400 - the message is the whole story
             self._floor.refuse(str(error).partition("\n")[0])

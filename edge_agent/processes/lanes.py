@@ -70,7 +70,7 @@ def uses_head(camera: Camera, model: LoadedModel) -> bool:
 def rules_of(camera: Camera, model: LoadedModel, overridden: float | None) -> Rules:
     """The camera's rules: the model's thresholds, then the configured ones, then the one a command set."""
     fails_needed, looks = camera.n_of_m
-    rules = Rules(fails_needed=fails_needed, looks=looks)
+    rules = Rules(fails_needed=fails_needed, looks=looks, hysteresis=camera.hysteresis)
     if uses_head(camera, model):
         rules = dataclasses.replace(rules, threshold=model.head.threshold, hold_below=model.head.hold_below)
     rules = with_thresholds(rules, camera.threshold, camera.hold_below)
@@ -84,6 +84,7 @@ class _Ground:
     digest: str
     head: bool
     wanted: int
+    heat_from: float
 
 
 class LaneBook:
@@ -110,25 +111,32 @@ class LaneBook:
         paused = name in overrides.paused
         if model is None:
             return Lane(encoder=None, assessor=None, digest=None, rules=Rules(), paused=paused)
+        rules = rules_of(camera, model, overrides.thresholds.get(name))
         return Lane(
             encoder=model.encoder,
-            assessor=self._assessor(name, camera, model),
+            assessor=self._assessor(name, camera, model, rules),
             digest=model.digest,
-            rules=rules_of(camera, model, overrides.thresholds.get(name)),
+            rules=rules,
             paused=paused,
         )
 
-    def _assessor(self, name: str, camera: Camera, model: LoadedModel) -> HeadAssessor | GoodOnlyAssessor:
+    def _assessor(self, name: str, camera: Camera, model: LoadedModel, rules: Rules) -> HeadAssessor | GoodOnlyAssessor:
         head = uses_head(camera, model)
         encoder_digest = model.manifest.encoder(model.flavour).sha256
         # A new head on the same encoder must not make a good-only camera learn again.
-        ground = _Ground(digest=model.digest if head else encoder_digest, head=head, wanted=camera.good_only_parts)
+        ground = _Ground(
+            digest=model.digest if head else encoder_digest,
+            head=head,
+            wanted=camera.good_only_parts,
+            # While failing the threshold is lower by the hysteresis; a part that may be held or failed is asked where.
+            heat_from=min(rules.hold_below, rules.threshold - rules.hysteresis) if head else 0.0,
+        )
         kept = self._assessors.get(name)
         if kept is not None and kept[0] == ground:
             return kept[1]
         if head:
             assessor: HeadAssessor | GoodOnlyAssessor = HeadAssessor(
-                model.head, model.manifest.features.map_slice.start
+                model.head, model.manifest.features.map_slice.start, ground.heat_from
             )
         else:
             state = self._files.load(name, encoder_digest, camera.good_only_parts)

@@ -25,7 +25,7 @@ def main(config_file: Path) -> int:
     Raises:
         ConfigError: the configuration has faults.
     """
-    started = boot("learn", config_file)
+    started = boot("learn", config_file, secrets_of=())
     notifier = Notifier.from_environment(os.environ, started.clock)
     return run(started.settings.storage.state_dir, ready=lambda: notifier.ready("one pass"))
 

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 OUTBOX_FILE, INBOX_FILE, LOCK_FILE, ALARMS_FILE = "outbox.db", "inbox.db", "sync.lock", "alarms-sync.json"
 SYNC_BELL, INSPECT_BELL, HEALTH_FILE = "sync.bell", "inspect.bell", "sync.json"
 HEALTH_EVERY_S = 1.0
+SECRETS = ("mqtt",)
 # Below this SQLite cannot be sure of its next commits; a person is told before they fail.
 FREE_BYTES_MIN = 16 * 1024 * 1024
 
@@ -224,7 +225,7 @@ class _Turn:
 
     def _reload(self) -> None:
         try:
-            settings = load(self._started.config_file)
+            settings = load(self._started.config_file, secrets_of=SECRETS)
         except ConfigError as error:
             # Inspect raises the alarm about the file; here it only matters that the connection stays.
             log.warning("config=refused reason=%s", str(error).partition("\n")[0])
@@ -241,7 +242,7 @@ def main(config_file: Path) -> int:
         ConfigError, AlreadyRunningError: a person has to act first.
         StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
     """
-    started = boot("sync", config_file)
+    started = boot("sync", config_file, secrets_of=SECRETS)
     notifier = Notifier.from_environment(os.environ, started.clock)
     service = ServiceManager(ready=notifier.ready, alive=notifier.watchdog, status=notifier.status)
     settings: Settings | None = started.settings

@@ -89,7 +89,7 @@ def _pipeline(model: LoadedModel, images: list[np.ndarray], count: int, file: Pa
     counters = Counters()
     lane = Lane(
         encoder=model.encoder,
-        assessor=HeadAssessor(model.head, model.manifest.features.map_slice.start),
+        assessor=HeadAssessor(model.head, model.manifest.features.map_slice.start, model.head.hold_below),
         digest=model.digest,
         rules=Rules(threshold=model.head.threshold, hold_below=model.head.hold_below),
     )
