@@ -39,7 +39,10 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
 )
 _CPU = "CPUExecutionProvider"
-_ORT_LOG_ERROR = 3  # ORT's own scale; at "warning" it writes a line about each unusual node to stderr
+# ONNX Runtime's own scale: "fatal". Lower, it writes to stderr what it raises as an error too, in colour.
+_ORT_LOG_FATAL = 4
+# How ONNX Runtime 1.16 to 1.32 begins the message of a plain Fail when an accelerator would leave work to the CPU.
+_CPU_FALLBACK = "assigned to the default CPU EP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +50,10 @@ class RuntimeOptions:
     """How a session runs on this device.
 
     `providers` are ONNX Runtime execution providers with their options, most wanted first; each one must end up in use.
+    Without CPUExecutionProvider among them, not one operator may fall back to it.
     One thread, no spinning: at 10 frames a second a spinning pool of two costs 45 % of a core for no gain in latency
     (measured on two cores of x86). `disable_arena` gives memory back after each run; at 224 px on x86 that costs more
-    than it saves (85 MiB of RSS after 200 runs, 77 with the arena), so a profile asks for it only where it was measured.
+    than it saves (85 MiB of RSS after 200 runs, 77 with the arena), so ask for it only where it was measured.
     """
 
     providers: tuple[tuple[str, dict[str, str]], ...] = ((_CPU, {}),)
@@ -143,14 +147,21 @@ def _session(onnx_bytes: bytes, runtime: RuntimeOptions) -> ort.InferenceSession
     options.intra_op_num_threads = runtime.intra_op_threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _ORT_LOG_ERROR
+    options.log_severity_level = _ORT_LOG_FATAL
     options.enable_cpu_mem_arena = not runtime.disable_arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if runtime.allow_spinning else "0")
+    if _CPU not in dict(runtime.providers):
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = ort.InferenceSession(onnx_bytes, options, providers=list(runtime.providers), enable_fallback=0)
     except (ort_state.EPFail, ort_state.EngineError) as error:
         raise ProviderError(f"{_names(runtime)} could not take the model: {error}") from error
     except _ORT_ERRORS as error:
+        if _CPU_FALLBACK in str(error):
+            raise ProviderError(
+                f"{_names(runtime)} would leave operators of the model to the CPU; "
+                "choose a flavour made for it, or list CPUExecutionProvider last to allow that"
+            ) from error
         raise BadBundleError(f"ONNX Runtime {ort.__version__} refuses the encoder: {error}") from error
     session.disable_fallback()
     # ONNX Runtime's Python side keeps the file's bytes for its fallback, which is off: 3 MiB for int8, 12 for fp32.

