@@ -75,6 +75,17 @@ class MqttOptions:
     will_delay_s: int = WILL_DELAY_S
 
 
+class _TlsStream(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho 2.2.0 leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(options: MqttOptions) -> ssl.SSLContext:
     """What TLS needs: 1.2 or later, the plant's CA or the system's, our certificate where one is configured.
 
@@ -84,6 +95,7 @@ def tls_context(options: MqttOptions) -> ssl.SSLContext:
     # Read anew at every attempt, so that a renewed certificate needs no restart.
     context = ssl.create_default_context(cafile=str(options.ca_file) if options.ca_file else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TlsStream
     if options.cert_file is not None:
         context.load_cert_chain(str(options.cert_file), str(options.key_file) if options.key_file else None)
     return context

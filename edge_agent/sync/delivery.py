@@ -81,6 +81,10 @@ class Delivery:
         """The broker will not take it."""
         self._refused[seq] = reason
 
+    def nothing_parked(self) -> bool:
+        """Whether no refused row waits for a person; False when the disk does not answer."""
+        return not self._refused and self._attempt(self._outbox.nothing_parked) is True
+
     def retained(self) -> list[Message]:
         """State to be said again; empty when the disk does not answer."""
         return self._attempt(self._outbox.retained) or []

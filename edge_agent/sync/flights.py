@@ -15,6 +15,7 @@ from edge_agent.sync.messages import Message
 
 # A broker that says why leaves no doubt; a bare loss may be the network, five in a row over one message are not.
 STRIKES_MAX = 5
+SUSPICIOUS_STRIKES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,6 @@ class Flights:
         self._flying: dict[int, Flight] = {}
         self._window = 0
         self._one_by_one = 0  # so many answers are still to come before the window opens again
-        self._progress = False
         self._strikes: Counter[tuple[str, int | None]] = Counter()
 
     def __len__(self) -> int:
@@ -41,13 +41,12 @@ class Flights:
     @property
     def free(self) -> int:
         """How many more may be sent now."""
-        return max(0, (1 if self._one_by_one else self._window) - len(self._flying))
+        return max(0, min(self._window, 1 if self._one_by_one else self._window) - len(self._flying))
 
     def begin(self, window: int) -> None:
         """A new connection that takes `window` messages at a time."""
         self._flying.clear()
         self._window = window
-        self._progress = False
 
     def add(self, mid: int, flight: Flight) -> None:
         self._flying[mid] = flight
@@ -56,7 +55,6 @@ class Flights:
         """The broker answered, well or badly; None when the number is not ours."""
         flight = self._flying.pop(mid, None)
         if flight is not None:
-            self._progress = True
             self._one_by_one = max(0, self._one_by_one - 1)
             self._strikes.pop(_key(flight), None)
         return flight
@@ -69,18 +67,20 @@ class Flights:
         flying = list(self._flying.values())
         self._flying.clear()
         self._window = 0
-        if not flying or (self._progress and not over_a_message):
+        if not flying:
             return None
-        alone = len(flying) == 1
-        self._one_by_one = max(self._one_by_one, len(flying))
-        if not alone:
-            return None
+        # Brokers answer in order, so a message that is at fault is the oldest one without an answer, again and again.
         key = _key(flying[0])
         self._strikes[key] += 1
+        if len(flying) > 1:
+            if over_a_message or self._strikes[key] >= SUSPICIOUS_STRIKES:
+                self._one_by_one = max(self._one_by_one, len(flying))
+            return None
         if over_a_message or self._strikes[key] >= STRIKES_MAX:
             del self._strikes[key]
             self._one_by_one = max(0, self._one_by_one - 1)
             return flying[0]
+        self._one_by_one = max(self._one_by_one, 1)
         return None
 
 

@@ -30,12 +30,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.clock import Clock
 from edge_agent.errors import BrokerError
 from edge_agent.sync.broker import MqttOptions, explain, parse_url, tls_context
 
 FAILURE = 128  # MQTT 5, 2.4: reason codes from here on say that something did not happen
+PROTOCOL_ERROR = 130
 NOT_AUTHORIZED = 135
 QUOTA_EXCEEDED = 151
 # What the broker may send us: a command is at most 16 KiB, the rest is its topic and properties.
@@ -195,7 +197,12 @@ class Connection:
         """
         if not self.connected or self._client is None:
             raise BrokerError(f"{self.address.text}: not connected; nothing was subscribed")
-        _, mid = self._client.subscribe([(text, 1) for text in filters])
+        if self._options.protocol == 5:
+            # Else a retained message that comes while we are subscribed does not look like one.
+            wanted: list[Any] = [(text, SubscribeOptions(qos=1, retainAsPublished=True)) for text in filters]
+        else:
+            wanted = [(text, 1) for text in filters]
+        _, mid = self._client.subscribe(wanted)
         return int(mid or 0)
 
     def close(self) -> None:
@@ -295,7 +302,9 @@ class Connection:
         if flags.is_disconnect_packet_from_server:
             self._lose(f"closed by the broker: {reason.getName()} ({reason.value})", reason.value)
         elif self.connected:
-            self._lose(f"connection lost ({reason.getName()})", None)
+            # mosquitto 2.0.11 answers a message over its message_size_limit with bytes that are no MQTT at all.
+            code = PROTOCOL_ERROR if reason.value == PROTOCOL_ERROR else None
+            self._lose(f"connection lost ({reason.getName()})", code)
         else:
             hint = "; a client certificate that is refused looks like this too" if self._options.cert_file else ""
             self._lose(f"closed before CONNACK{hint}", None)

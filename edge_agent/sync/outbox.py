@@ -378,6 +378,15 @@ class OutboxReader:
         with self._database.transaction() as connection:
             return table.park(connection, seq, reason, self._clock.utc_s())
 
+    def nothing_parked(self) -> bool:
+        """Whether no message is set aside.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        with self._reading() as connection:
+            return table.nothing_parked(connection)
+
     def requeue_parked(self) -> int:
         """Try again what was parked; returns how many.
 

@@ -227,6 +227,11 @@ def park(connection: storage.Connection, seq: int, reason: str, utc_s: float) ->
     return found
 
 
+def nothing_parked(connection: storage.Connection) -> bool:
+    """Whether no message is set aside."""
+    return connection.execute("SELECT 1 FROM parked LIMIT 1").fetchone() is None
+
+
 def requeue_parked(connection: storage.Connection, utc_s: float) -> int:
     """Put parked rows back into the queue, as new rows, except state that is out of date; returns how many."""
     rows = connection.execute(f"SELECT {_COLUMNS} FROM parked ORDER BY seq").fetchall()  # noqa: S608 - a constant

@@ -23,11 +23,12 @@ from edge_agent.sync.mqtt import (
     Publication,
     Published,
 )
-from edge_agent.sync.topics import Branch, parse_tail
+from edge_agent.sync.topics import Branch
 
 log = logging.getLogger(__name__)
 
 QUOTA_PAUSE_S = 5.0
+PROBE_S = 600.0
 # Fixed header, topic length, packet id and properties of a PUBLISH of ours are well below this.
 PACKET_OVERHEAD_BYTES = 128
 # DISCONNECT reasons that blame a packet of ours: malformed, protocol error, topic, size, format, retain, QoS.
@@ -46,7 +47,7 @@ class Sender:
         self._flights = Flights()
         self._own = _Own()
         self._limits: Connected | None = None
-        self._denied: set[str] = set()
+        self._denied: dict[str, float] = {}  # subject: when to try again
         self._pause_mono_s = 0.0
         self.published = 0
 
@@ -88,16 +89,13 @@ class Sender:
         flight = self._flights.land(published.mid)
         if flight is None:
             return
-        topic = topic_family(flight.message.topic_tail)
         if published.code < FAILURE:
             self.published += 1
             if flight.seq is not None:
                 self._delivery.delivered(flight.seq)
             elif not flight.message.payload:
                 self._own.drop(flight.message)  # emptied now; no need to empty it again
-            if topic in self._denied:
-                self._denied.discard(topic)
-                self._listener(Condition(code="broker-denied", subject=topic, active=False, text="accepted again"))
+            self._allow(flight.message.topic_tail)
         elif published.code == QUOTA_EXCEEDED:
             # The broker is full, not unwilling: the same again, later.
             self._pause_mono_s = self._clock.mono_s() + QUOTA_PAUSE_S
@@ -119,6 +117,9 @@ class Sender:
         message, limits = flight.message, self._limits
         if limits is None:
             return
+        if self._is_denied(message.topic_tail):
+            self._refuse(flight, None, "its topic was denied before")
+            return
         topic = self._branch.topic(message.topic_tail)
         size_bytes = len(message.payload) + len(topic) + PACKET_OVERHEAD_BYTES
         if limits.max_packet_bytes is not None and size_bytes > limits.max_packet_bytes:
@@ -139,23 +140,39 @@ class Sender:
 
     def _refuse(self, flight: Flight, code: int | None, reason: str) -> None:
         message = flight.message
-        topic = topic_family(message.topic_tail)
-        log.warning("topic=%s event=refused reason=%s", message.topic_tail, reason)
+        subject = topic_subject(message.topic_tail)
         if flight.seq is None:
             self._own.drop(message)
         else:
             self._delivery.refused(flight.seq, reason)
         if code == NOT_AUTHORIZED:
-            self.deny(topic)
-        else:
+            self.deny(message.topic_tail)
+        elif not self._is_denied(message.topic_tail):
+            log.warning("topic=%s event=refused reason=%s", message.topic_tail, reason)
             text = f"{message.topic_tail}: {reason}"
-            self._listener(Condition(code="message-parked", subject=topic, active=True, text=text))
+            self._listener(Condition(code="message-parked", subject=subject, active=True, text=text))
 
-    def deny(self, topic: str) -> None:
-        """The broker's ACL forbids this topic."""
-        self._denied.add(topic)
-        text = f"the broker's ACL forbids {self._branch.prefix}{topic}"
-        self._listener(Condition(code="broker-denied", subject=topic, active=True, text=text))
+    def deny(self, tail: str) -> None:
+        """The broker's ACL forbids this topic; it is tried again after a while, or when a person has it tried."""
+        subject = topic_subject(tail)
+        self._denied[subject] = self._clock.mono_s() + PROBE_S
+        text = f"the broker's ACL forbids {self._branch.prefix}{tail}"
+        self._listener(Condition(code="broker-denied", subject=subject, active=True, text=text))
+
+    def _is_denied(self, tail: str) -> bool:
+        # Publishing to a denied topic is not harmless: mosquitto 2.0.11 closes the connection after its refusal.
+        until_mono_s = self._denied.get(topic_subject(tail))
+        if until_mono_s is None or self._clock.mono_s() >= until_mono_s:
+            return False
+        if self._delivery.nothing_parked():  # a person had them all sent again
+            self._denied = dict.fromkeys(self._denied, self._clock.mono_s())
+            return False
+        return True
+
+    def _allow(self, tail: str) -> None:
+        subject = topic_subject(tail)
+        if self._denied.pop(subject, None) is not None:
+            self._listener(Condition(code="broker-denied", subject=subject, active=False, text="accepted again"))
 
 
 class _Own:
@@ -188,7 +205,7 @@ class _Own:
             del self._standing[message.topic_tail]
 
 
-def topic_family(tail: str) -> str:
-    """The part of a tail that its kind has in common, as an ACL names it: `insp`, `cfg/is`."""
-    found = parse_tail(tail)
-    return tail.split("/", 1)[0] if found is None else found[0].pattern.split("/<", 1)[0]
+def topic_subject(tail: str) -> str:
+    """What an alarm about a topic is about: the topic, but for the kinds that have a new one for every message."""
+    kind = tail.split("/", 1)[0]
+    return kind if kind in ("ack", "alarm", "cmd") else tail.replace("/", ".")

@@ -5,6 +5,7 @@ Nothing here pretends: it is the broker itself, and `Listener` is a plain paho c
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -76,7 +77,8 @@ class Broker:
             f"listener {self.port} 127.0.0.1",
         ]
         if websocket:
-            config.append("protocol websockets")
+            # 2.0.11 ends at once when websockets are all it listens to.
+            config += ["protocol websockets", f"listener {free_port()} 127.0.0.1"]
         if tls is not None:
             config += [f"{key} {value}" for key, value in tls.items()]
         if passwords is None:
@@ -119,8 +121,13 @@ class Broker:
             self._process.wait(DEADLINE_S)
 
     def reload(self):
-        """Re-read the ACL and passwords (SIGHUP)."""
-        self._process.send_signal(1)
+        """Have the ACL and passwords read again; returns when the broker has begun to, before it reads another packet."""
+        before = self._log.read_text().count("Reloading config")
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + DEADLINE_S
+        while self._log.read_text().count("Reloading config") == before:
+            assert time.monotonic() < deadline, "mosquitto did not reload"
+            threading.Event().wait(0.02)
 
     def write_acl(self, acl):
         (self.directory / "acl").write_text(acl)
