@@ -100,10 +100,8 @@ def _place(arguments: argparse.Namespace) -> Place:
     from edge_agent.config.locate import locate
     from edge_agent.config.sections import DeviceKeys, Models
     from edge_agent.config.settings import load
-    from edge_agent.device.detect import choose, detect
-    from edge_agent.device.profile import profiles
-    from edge_agent.models.runtime import flavour_of, runtime_of
     from edge_agent.models.store import ModelStore
+    from edge_agent.processes.runtime_plan import plan_for
 
     device, models, state = DeviceKeys(), Models(), DEFAULT_STATE
     path = locate(arguments.config)
@@ -112,9 +110,8 @@ def _place(arguments: argparse.Namespace) -> Place:
         settings = load(path, secrets_of=())
         device, models, state = settings.device, settings.models, settings.storage.state_dir
     state = arguments.state or state
-    profile = choose(detect(Path("/"), platform.machine()), profiles(), device.profile).profile
-    runtime = runtime_of(profile, device, state / "engines")
-    return Place(store=ModelStore(state / "models"), runtime=runtime, flavour=flavour_of(profile, models))
+    plan = plan_for(device, models, state, Path("/"), platform.machine())
+    return Place(store=ModelStore(state / "models"), runtime=plan.runtime, flavour=plan.flavour)
 
 
 def _build(arguments: argparse.Namespace) -> int:
