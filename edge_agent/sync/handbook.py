@@ -271,5 +271,8 @@ topic write acme/lyon/ev1/+/cmd/#
 ```
 
 A gateway must not be able to write its own `cmd`. Test an ACL by what is delivered: mosquitto grants a forbidden
-subscription and stays silent. What it refuses to a gateway appears there as the alarm `broker-denied`.
+subscription and stays silent. What it refuses to a gateway appears as the alarm `broker-denied`. mosquitto 2.0.11 also
+closes the connection with each refusal, so a refused topic is tried again only every ten minutes, or on `--requeue`.
+
+For a dashboard in a browser add a `protocol websockets` listener; mosquitto 2.0.11 does not start if it is the only one.
 """

@@ -205,6 +205,13 @@ def test_a_topic_that_the_acl_denies_is_an_alarm_and_the_others_flow(short_path,
             gateway.wait_for(lambda health: health.get("parked") == 5 and health["queued"] == 0)
             assert gateway.health()["alarms"] == ["broker-denied.insp.shut"]
 
+            # mosquitto ends the connection with each refusal, so a denied topic must not be tried for every part.
+            connects = len(listener.on("/status"))
+            for number in range(20):
+                gateway.writer.put(inspection(number, tail="insp/shut"))
+            gateway.wait_for(lambda health: health["parked"] == 25 and health["queued"] == 0)
+            assert len(listener.on("/status")) == connects
+
 
 def test_a_message_over_the_brokers_packet_limit_is_parked_and_the_others_flow(short_path, gateway_on):
     with Broker(short_path / "b", lines=["max_packet_size 5000"]) as broker, Listener(broker) as listener:
