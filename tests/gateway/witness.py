@@ -1,0 +1,73 @@
+"""Who listens to a gateway at the broker: reads what it says, and holds every payload against docs/mqtt."""
+
+import functools
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import jsonschema
+
+from edge_agent.sync.topics import Direction, parse_tail
+from tests.fakes.broker import Listener
+from tests.fakes.gateway import PREFIX
+
+DOCS = Path(__file__).parents[2] / "docs" / "mqtt"
+
+
+@functools.cache
+def rules(name):
+    schema = json.loads((DOCS / f"{name}.schema.json").read_text())
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+class Witness(Listener):
+    """A listener that knows the gateway's topics; `said` gives decoded payloads, None for an emptied topic."""
+
+    def said(self, tail):
+        """All payloads on one topic so far, in order."""
+        return [json.loads(message.payload) if message.payload else None for message in self.on(PREFIX + tail)]
+
+    def latest(self, tail):
+        """The newest payload on a topic, None when it is empty or was never used."""
+        said = self.said(tail)
+        return said[-1] if said else None
+
+    def alarm(self, identity):
+        """An alarm as a dashboard shows it now, None when there is none."""
+        return self.latest(f"alarm/{identity}")
+
+    def parts(self, camera):
+        """Inspections by sequence; fails when a sequence has two ids: that would be two inspections of one frame."""
+        found = {}
+        for part in self.said(f"insp/{camera}"):
+            known = found.setdefault(part["sequence"], part)
+            assert known["id"] == part["id"], f"{camera}: sequence {part['sequence']} was inspected twice"
+        return found
+
+    def acks(self, kind, identity):
+        """The states that a command went through, each once, in order."""
+        return list(dict.fromkeys(ack["state"] for ack in self.said(f"ack/{kind}/{identity}")))
+
+    def command(self, kind, identity, **args):
+        """Send a command and wait for nothing."""
+        payload = json.dumps({"v": 1, "by": "tests", "args": args})
+        self.publish(f"{PREFIX}cmd/{kind}/{identity}", payload)
+
+    def check(self):
+        """Everything heard from the gateway is on a topic of the table, and says what its schema says."""
+        faults = defaultdict(list)
+        for message in list(self.heard):
+            if not message.topic.startswith(PREFIX) or not message.payload:
+                continue
+            found = parse_tail(message.topic.removeprefix(PREFIX))
+            if found is None:
+                faults[message.topic].append("no row of the topic table fits")
+            elif found[0].direction is Direction.UP:
+                problems = rules(found[0].name).iter_errors(json.loads(message.payload))
+                faults[message.topic] += [problem.message for problem in problems]
+        assert {topic: words for topic, words in faults.items() if words} == {}
+
+
+def without_gaps(sequences):
+    """Whether these numbers follow one another without a gap."""
+    return bool(sequences) and set(sequences) == set(range(min(sequences), max(sequences) + 1))
