@@ -155,13 +155,15 @@ class Heart:
 
     def _cameras(self) -> dict[str, CameraLive]:
         floor = self._body.floor
+        # Frames come and are judged while we look: verdicts first, so that all of them are of frames in the books.
+        tallies = {name: floor.parts.counters.snapshot(name) for name in floor.settings.cameras}
         statuses, books = floor.parts.crew.statuses(), self._body.queue.accountings()
         found = {}
         for name, camera in floor.settings.cameras.items():
             status, book = statuses.get(name), books.get(name)
             if status is None or book is None:
                 continue
-            counts = floor.parts.counters.snapshot(name)
+            counts = tallies[name]
             lane = floor.parts.loop.lanes.get(name)
             found[name] = CameraLive(
                 state=status.state.value,

@@ -59,6 +59,7 @@ def _camera_numbers(camera: CameraLive) -> dict[str, float]:
 def summary(live: InspectLive, name: str, last: Inspection | None) -> SummaryPayload:
     """The retained summary of one camera."""
     camera = live.cameras[name]
+    told = camera.passed + camera.failed + camera.held
     state: SummaryState = SUMMARY_STATE.get(camera.state, "stopped")
     if camera.paused:
         state = "paused"
@@ -74,7 +75,8 @@ def summary(live: InspectLive, name: str, last: Inspection | None) -> SummaryPay
         failed=camera.failed,
         held=camera.held,
         held_by_reason=camera.held_by_reason,
-        in_flight=camera.in_flight,
+        # Of the same moment as the verdicts: the queue's own number is taken a little later.
+        in_flight=camera.captured - told,
         yield_fraction=camera.yield_share,
         fps=round(camera.fps, 2),
         last=None if last is None else _last(last),
