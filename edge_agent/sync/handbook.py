@@ -274,5 +274,5 @@ A gateway must not be able to write its own `cmd`. Test an ACL by what is delive
 subscription and stays silent. What it refuses to a gateway appears as the alarm `broker-denied`. mosquitto 2.0.11 also
 closes the connection with each refusal, so a refused topic is tried again only every ten minutes, or on `--requeue`.
 
-For a dashboard in a browser add a `protocol websockets` listener; mosquitto 2.0.11 does not start if it is the only one.
+For a dashboard in a browser add a `protocol websockets` listener; it must not be the only one (mosquitto 2.0.11).
 """

@@ -302,7 +302,7 @@ class Connection:
         if flags.is_disconnect_packet_from_server:
             self._lose(f"closed by the broker: {reason.getName()} ({reason.value})", reason.value)
         elif self.connected:
-            # mosquitto 2.0.11 answers a message over its message_size_limit with bytes that are no MQTT at all.
+            # What mosquitto 2.0.11 does on a message over its message_size_limit reaches us as a protocol error.
             code = PROTOCOL_ERROR if reason.value == PROTOCOL_ERROR else None
             self._lose(f"connection lost ({reason.getName()})", code)
         else:

@@ -101,11 +101,11 @@ class Uplink:
         connection = self._link.connection
         if connection is not None and connection.connected:
             self._sender.fill(connection)
-        self._delivery.settle(now=self._sender.in_flight == 0)
+        self._delivery.settle(now=False)
 
     def wait(self, bell: Doorbell) -> bool:
         """Until there is something to do, for a second at most; True when the bell rang."""
-        return self._link.wait(bell, LOOK_S if not self._delivery.unsettled else LOOK_S / 10)
+        return self._link.wait(bell, LOOK_S)
 
     def close(self, bell: Doorbell) -> None:
         """Say that we stop on purpose, wait a little for the answer, write down what was delivered."""
