@@ -16,9 +16,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 
+from edge_agent.clock import SystemClock
 from edge_agent.processes.live import fresh_json
 from edge_agent.storage import lock_holder
 from tests.waiting import until
@@ -37,6 +39,8 @@ FIXED = {
 
 class Secret(str):
     """A value that stands in the file as `!secret NAME`."""
+
+    __slots__ = ()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -104,7 +108,7 @@ class Gateway:
 
     def live(self, process):
         """The snapshot of `inspect` or `sync`, None when it does not write one now."""
-        value = fresh_json(self.runtime / f"{process}.json", _now_s())
+        value = fresh_json(self.runtime / f"{process}.json", SystemClock().utc_s())
         return value if value is not None and value["pid"] == self.pid(process) else None
 
     def camera(self, name):
@@ -160,8 +164,8 @@ class Gateway:
 
     def mapped(self, process):
         """Names of the files that a process has mapped: its libraries."""
-        with open(f"/proc/{self.pid(process)}/maps") as maps:
-            return {match[0] for match in (re.search(r"/\S.*", line) for line in maps) if match}
+        maps = Path(f"/proc/{self.pid(process)}/maps").read_text()
+        return set(re.findall(r"/\S.*$", maps, re.MULTILINE))
 
     def __enter__(self):
         return self
@@ -172,9 +176,3 @@ class Gateway:
             pid = self.pid(process) if self.state.exists() else None
             if pid:  # an orphan of a supervisor that was killed
                 os.kill(pid, signal.SIGKILL)
-
-
-def _now_s():
-    from edge_agent.clock import SystemClock
-
-    return SystemClock().utc_s()

@@ -5,7 +5,7 @@ import pytest
 
 from tests.fakes.rtsp_server import RtspServer
 from tests.gateway.conftest import picture, save
-from tests.gateway.witness import without_gaps
+from tests.gateway.witness import Witness, without_gaps
 from tests.waiting import until
 
 # Short patience, so that the tests need little of it.
@@ -33,8 +33,6 @@ def test_a_missing_camera_is_an_alarm_and_the_others_go_on(gateway_with, line, w
 
 @pytest.mark.rtsp
 def test_an_unplugged_camera_is_a_retained_alarm_and_recovers_when_it_returns(gateway_with, line, broker, witness):
-    from tests.gateway.witness import Witness
-
     with RtspServer(fps=15) as server:
         port = server.port
         gateway = gateway_with({"top": line, "net": {"source": server.url, "mode": "trained", **IMPATIENT}}).start()
@@ -77,23 +75,26 @@ def test_a_corrupt_picture_among_good_ones_is_a_hold_for_that_part_and_the_next_
     assert [parts[n]["part"] for n in (1, 3, 5)] == ["1.png", "3.png", "5.png"]
 
 
-def video(path, frames=20):
-    """A small film; the tiny head was taught still pictures, so only that it is judged matters."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 64))
-    for number in range(frames):
+def film(path, codec):
+    """Twenty frames; the tiny head was taught still pictures, so only that they are judged matters."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 20, (64, 64))
+    for number in range(20):
         writer.write(picture(number, size_px=64))
     writer.release()
+    return path.read_bytes()
 
 
 def test_a_corrupt_video_is_an_alarm_a_truncated_one_ends_with_a_hold_and_the_others_go_on(
     gateway_with, line, ground, witness
 ):
-    video(ground / "whole.mp4")
-    content = (ground / "whole.mp4").read_bytes()
-    (ground / "corrupt.mp4").write_bytes(bytes(len(content)))
-    (ground / "short.avi").write_bytes(avi(ground, frames=20)[: -len(avi(ground, frames=20)) // 2])
-    films = {name: {"source": f"video:{ground / file}", "mode": "trained", "fps": 50, **IMPATIENT}
-             for name, file in (("whole", "whole.mp4"), ("corrupt", "corrupt.mp4"), ("short", "short.avi"))}  # fmt: skip
+    whole = film(ground / "whole.avi", "MJPG")
+    # The index of an AVI promises the number of frames before they come.
+    (ground / "short.avi").write_bytes(whole[: len(whole) // 2])
+    (ground / "corrupt.mp4").write_bytes(bytes(len(film(ground / "corrupt.mp4", "mp4v"))))
+    films = {
+        path.stem: {"source": f"video:{path}", "mode": "trained", "fps": 50, **IMPATIENT}
+        for path in (ground / "whole.avi", ground / "short.avi", ground / "corrupt.mp4")
+    }
     gateway_with({"top": line, **films}).start()
 
     until(lambda: len(witness.parts("whole")) == 20)
@@ -104,13 +105,3 @@ def test_a_corrupt_video_is_an_alarm_a_truncated_one_ends_with_a_hold_and_the_ot
     assert last["verdict"] == "HOLD"
     assert 1 < last["sequence"] < 20
     goes_on(witness, "top")
-
-
-def avi(folder, frames):
-    """A film of single JPEG pictures, whose index promises more than a truncated file holds."""
-    path = folder / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 64))
-    for number in range(frames):
-        writer.write(picture(number, size_px=64))
-    writer.release()
-    return path.read_bytes()

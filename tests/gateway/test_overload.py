@@ -1,0 +1,66 @@
+"""More frames than can be judged: the books balance in every number that is published, and no frame goes unspoken."""
+
+import pytest
+
+from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.store import ModelStore
+from tests.fakes.rtsp_server import RtspServer
+from tests.fakes.tiny_model import tiny_bundle
+from tests.gateway.witness import without_gaps
+from tests.waiting import until
+
+BALANCED_NUMBERS = 4
+DROPPED = 40
+
+
+@pytest.fixture(scope="module")
+def slow_models(tmp_path_factory):
+    """The same model at sixteen times the side: a picture takes it longer than a camera gives it."""
+    folder = tmp_path_factory.mktemp("slow")
+    store = ModelStore(folder / "models")
+    bundle = tiny_bundle(folder / "bundle", input_px=(768, 768))
+    store.activate("surface", store.stage(bundle), RuntimeOptions())
+    return store.root
+
+
+def balanced(numbers, camera):
+    """captured = judged + dropped by reason + in flight."""
+    dropped = sum(value for name, value in numbers.items() if name.startswith(f"{camera}_dropped_"))
+    known = numbers[f"{camera}_judged"] + dropped + numbers[f"{camera}_in_flight"]
+    return numbers[f"{camera}_captured"] == known
+
+
+@pytest.mark.rtsp
+def test_under_overload_the_books_balance_and_every_captured_frame_has_exactly_one_inspection(
+    gateway_with, slow_models, witness
+):
+    with RtspServer(fps=60) as server:
+        camera = {"source": server.url, "mode": "trained", "fps": 60, "queue": 1}
+        cameras = {name: dict(camera) for name in ("left", "middle", "right")}
+        gateway = gateway_with(cameras, models=slow_models).start()
+        until(lambda: all(_dropped(witness, name) > DROPPED for name in cameras), 30)
+        until(lambda: witness.alarm("overload"))
+        until(lambda: len(witness.said("tm")) >= BALANCED_NUMBERS)
+        codes = gateway.stop()
+
+    assert codes == {"run": 0}
+    for name in cameras:
+        numbers = [said for said in witness.said("tm") if f"{name}_captured" in said]
+        assert all(balanced(said, name) for said in numbers)
+        assert numbers[-1][f"{name}_judged"] > 0
+        # Summaries count the same frames by what became of them.
+        for summary in witness.said(f"sum/{name}"):
+            known = summary["passed"] + summary["failed"] + summary["held"] + summary["in_flight"]
+            assert summary["captured"] == known
+        # `parts` fails where a sequence has two ids. Stopped in order, so the very last frame is among them.
+        parts = witness.parts(name)
+        assert without_gaps(parts)
+        assert min(parts) == 1
+        assert len({part["id"] for part in parts.values()}) == len(parts)
+        assert len(parts) >= numbers[-1][f"{name}_captured"]
+        held = {part["reason"] for part in parts.values() if part["verdict"] == "HOLD"}
+        assert held <= {"overload", "unsure", "stopping", "model"}
+
+
+def _dropped(witness, camera):
+    return sum(part["reason"] == "overload" for part in witness.parts(camera).values())
