@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from edge_agent.config.redact import redact
 from edge_agent.errors import ConfigError
 
 SYNTHETIC_WORDS = ("scratches", "pits", "stains", "cracks", "mixed", "good")
 _PLANT = re.compile(r"[a-z][a-z0-9-]{0,40}")
 _BARE_VIDEO = re.compile(r"/dev/video\d+")
-# Greedy on purpose: a password may hold "/" or "@"; an "@" in a path costs a readable host, never a secret.
-_CREDENTIALS = re.compile(r"(?<=://)\S*@")
-# Some cameras want them in the path: rtsp://host/user=admin_password=x_channel=1.
-_SECRET_OPTIONS = re.compile(r"(?i)(?<=[?&/_;])(user|username|usr|password|passwd|pwd|pass|token|key|auth)=[^&#\s]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +43,6 @@ class Scheme:
     form: str
     check: Callable[[str], str | None]  # warning text, or None
     options: Mapping[str, str] = field(default_factory=dict)
-
-
-def redact(text: str) -> str:
-    """`text` with the credentials of every URL in it replaced by `***`: for every log line, message and status."""
-    return _SECRET_OPTIONS.sub(r"\1=***", _CREDENTIALS.sub("***@", text))
 
 
 def parse(text: str) -> Address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-HIDDEN = "**********"
+HIDDEN = "***"
 
 # Greedy on purpose: a password may hold "/" or "@"; an "@" in a path costs a readable host, never a secret.
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
@@ -13,5 +13,5 @@ _OPTIONS = re.compile(r"(?i)(?<=[?&/_;])(user|username|usr|password|passwd|pwd|p
 
 
 def redact(text: str) -> str:
-    """The text with the credentials of any address in it hidden: `rtsp://**********@10.0.0.12/stream1`."""
+    """The text with the credentials of any address in it hidden: `rtsp://***@10.0.0.12/stream1`."""
     return _OPTIONS.sub(rf"\1={HIDDEN}", _CREDENTIALS.sub(f"{HIDDEN}@", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -14,16 +15,23 @@ from edge_agent.config.settings import Settings, load
 from edge_agent.processes.logs import configure_logging
 from edge_agent.storage import storage_faults
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """What a process starts with. `stop` is set by SIGTERM and SIGINT, `reload` by SIGHUP."""
+    """What a process starts with.
+
+    `stop` is set by SIGTERM and SIGINT, `reload` by SIGHUP, `broken` when a thread ended by an error nobody expected:
+    then the process must end too, and be started again, rather than live on without that thread.
+    """
 
     settings: Settings
     config_file: Path
     clock: Clock
     stop: threading.Event
     reload: threading.Event
+    broken: threading.Event
 
 
 def boot(
@@ -52,7 +60,7 @@ def boot(
         clock=clock,
     )
     make_directories(settings)
-    stop, reload = threading.Event(), threading.Event()
+    stop, reload, broken = threading.Event(), threading.Event(), threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -60,10 +68,18 @@ def boot(
     def again(_number: int, _frame: FrameType | None) -> None:
         reload.set()
 
+    def give_up(found: threading.ExceptHookArgs) -> None:
+        fault = (found.exc_type, found.exc_value or found.exc_type(), found.exc_traceback)
+        log.critical("thread=%s event=died", found.thread.name if found.thread else "unknown", exc_info=fault)
+        broken.set()
+        # Wakes the main thread from whatever it waits for.
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.excepthook = give_up
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGHUP, again)
-    return Boot(settings=settings, config_file=config_file, clock=clock, stop=stop, reload=reload)
+    return Boot(settings=settings, config_file=config_file, clock=clock, stop=stop, reload=reload, broken=broken)
 
 
 def make_directories(settings: Settings) -> None:

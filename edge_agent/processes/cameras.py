@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import numpy as np
 
-from edge_agent.capture.addresses import parse
+from edge_agent.capture.addresses import Address, parse, with_login
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.reader import CameraPlan, Wiring
@@ -33,6 +32,7 @@ STATE_ALARM: Mapping[CameraState, str] = {
     CameraState.WAITING: "camera-lost",
 }
 NO_NEWS = (CameraState.OPENING,)  # between two attempts: nothing is better or worse than before
+JOIN_S = 1.0  # a read that hangs in a driver is left behind
 
 
 def plan_of(name: str, camera: Camera) -> CameraPlan:
@@ -42,7 +42,8 @@ def plan_of(name: str, camera: Camera) -> CameraPlan:
         fps=camera.fps,
         view=view_of(camera),
         stall_s=camera.stall_s,
-        first_frame_s=camera.stall_s + camera.open_timeout_s,
+        # Opening, then a key frame, then the first picture.
+        first_frame_s=camera.open_timeout_s + camera.read_timeout_s + camera.stall_s,
         capacity=camera.queue,
     )
 
@@ -72,14 +73,17 @@ def _corners(shape: Shape) -> Polygon:
     return ((found.x, found.y), (right, found.y), (right, bottom), (found.x, bottom))
 
 
-def address_of(camera: Camera) -> str:
-    """The camera's source, with the user and password of the configuration where it has them."""
+def address_of(camera: Camera) -> Address:
+    """Where the camera is, with the login of the configuration where it has one.
+
+    Raises:
+        ConfigError: the address cannot be read.
+    """
+    address = parse(camera.source)
     if camera.username is None:
-        return camera.source
-    parts = urlsplit(camera.source)
+        return address
     password = camera.password.get_secret_value() if camera.password is not None else ""
-    user = f"{quote(camera.username, safe='')}:{quote(password, safe='')}@"
-    return urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2]))
+    return with_login(address, camera.username, password)
 
 
 def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], Source]:
@@ -88,18 +92,13 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
     Raises:
         ConfigError: the address cannot be read.
     """
-    address = parse(address_of(camera))
+    address = address_of(camera)
 
     def make(stop: threading.Event) -> Source:
-        return make_source(
-            address,
-            Terms(
-                clock=clock,
-                stop=stop,
-                open_timeout_s=camera.open_timeout_s,
-                read_timeout_s=camera.read_timeout_s,
-            ),
+        terms = Terms(
+            clock=clock, stop=stop, open_timeout_s=camera.open_timeout_s, read_timeout_s=camera.read_timeout_s
         )
+        return make_source(address, terms)
 
     return make
 
@@ -152,8 +151,11 @@ class CameraCrew:
 
     def stop_all(self) -> None:
         """Stop every camera, and drop what still waits to be judged."""
-        for name in list(self._workers):
-            self.stop(name)
+        workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
+            worker.halt()
+        for worker in workers:
+            worker.join(JOIN_S)
         for drop in self._queue.drain():
             self._drop(drop)
 

@@ -145,10 +145,7 @@ class _Process:
             self._notifier.ready(f"inspecting {cameras}")
             while not self._started.stop.is_set():
                 self._turn(bell)
-                if not self._thread.is_alive():
-                    log.error("event=inspect-thread-died: the process ends and is started again")
-                    return EXIT_FAULT
-            return EXIT_OK
+            return EXIT_FAULT if self._started.broken.is_set() else EXIT_OK
         finally:
             self._close()
 

@@ -6,13 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.config.sections import DeviceKeys, Models
 from edge_agent.config.settings import Settings
 from edge_agent.device.detect import Choice, Device, choose, detect
 from edge_agent.device.profile import profiles
 from edge_agent.models.encoder import RuntimeOptions, onnxruntime_version
+from edge_agent.models.runtime import flavour_of, runtime_of
 
 ENGINE_CACHE = "engine-cache"
-FLOAT = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +31,21 @@ def runtime_plan(settings: Settings, root: Path, machine: str) -> RuntimePlan:
     Raises:
         InvalidConfigError: the profiles of this installation are damaged.
     """
+    return plan_for(settings.device, settings.models, settings.storage.state_dir, root, machine)
+
+
+def plan_for(keys: DeviceKeys, models: Models, state_dir: Path, root: Path, machine: str) -> RuntimePlan:
+    """The plan where there is no whole configuration, as for `edge-agent models --state DIR`.
+
+    Raises:
+        InvalidConfigError: the profiles of this installation are damaged.
+    """
     device = detect(root, machine)
-    choice = choose(device, profiles(), settings.device.profile)
-    inference, keys = choice.profile.inference, settings.device
-    providers = choice.profile.providers(settings.storage.state_dir / ENGINE_CACHE / _engine_key(device))
-    if keys.providers is not None:
-        # Options of the profile stay with the providers that are kept.
-        known = dict(providers)
-        providers = tuple((name, known.get(name, {})) for name in keys.providers)
+    choice = choose(device, profiles(), keys.profile)
     return RuntimePlan(
         choice=choice,
-        runtime=RuntimeOptions(
-            providers=providers,
-            intra_op_threads=keys.threads or inference.threads,
-            allow_spinning=inference.spinning,
-            disable_arena=not inference.arena,
-        ),
-        flavour=flavour(settings.models.precision, inference.int8),
+        runtime=runtime_of(choice.profile, keys, state_dir / ENGINE_CACHE / _engine_key(device)),
+        flavour=flavour_of(choice.profile, models),
     )
 
 
@@ -55,8 +54,3 @@ def _engine_key(device: Device) -> str:
     # model into the name of each engine.
     words = f"{onnxruntime_version()} {device.machine} {device.model} {device.soc} {device.l4t}"
     return hashlib.sha256(words.encode()).hexdigest()[:16]
-
-
-def flavour(precision: str, int8: str) -> str:
-    """The flavour for a configured precision and the int8 kind of a profile."""
-    return FLOAT if precision == "fp32" or int8 == "none" else int8

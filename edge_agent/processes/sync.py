@@ -23,7 +23,7 @@ from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.config.settings import Settings, load
 from edge_agent.device.notify import Notifier
-from edge_agent.errors import EXIT_OK, ConfigError, TransientError
+from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError, TransientError
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.boot import Boot, boot
 from edge_agent.processes.broker_options import branch_of, mqtt_options
@@ -259,4 +259,4 @@ def main(config_file: Path) -> int:
         code = run(options, clock=started.clock, stop=turn, service=service)
         settings = turn.next
     notifier.stopping()
-    return code
+    return EXIT_FAULT if started.broken.is_set() else code

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.capture.addresses import SCHEMES, fault_of, parse, redact, with_login
+from edge_agent.capture.addresses import SCHEMES, fault_of, parse, with_login
 from edge_agent.capture.sources import OPENERS
+from edge_agent.config.redact import redact
 from edge_agent.errors import ConfigError
 
 

@@ -15,7 +15,7 @@ from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.checks import cameras, configuration, machine, model, moment, permissions, storage
 from edge_agent.processes.checks.finding import Context, Finding, Level
-from edge_agent.processes.runtime_plan import flavour, runtime_plan
+from edge_agent.processes.runtime_plan import runtime_plan
 from tests.fakes.clock import FakeClock
 from tests.fakes.tiny_model import tiny_bundle
 
@@ -107,19 +107,6 @@ class TestDevice:
         (zone / "type").write_text("x86_pkg_temp\n")
         (zone / "temp").write_text("99000\n")
         only(machine.temperature(replace(context(), root=tmp_path / "root")), Level.WARNING)
-
-    @pytest.mark.parametrize(
-        ("precision", "int8", "wanted"),
-        [
-            ("auto", "u8s8", "u8s8"),
-            ("auto", "symmetric", "symmetric"),
-            ("auto", "none", "fp32"),
-            ("fp32", "u8s8", "fp32"),
-            ("int8", "symmetric", "symmetric"),
-        ],
-    )
-    def test_the_flavour_follows_profile_and_configuration(self, precision, int8, wanted):
-        assert flavour(precision, int8) == wanted
 
     def test_the_plan_takes_threads_and_providers_of_the_configuration(self, context):
         text = TEXT + "device: {threads: 3, providers: [CUDAExecutionProvider]}\n"

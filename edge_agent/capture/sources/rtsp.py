@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import cv2
 
-from edge_agent.capture.addresses import Address, redact
+from edge_agent.capture.addresses import Address
 from edge_agent.capture.rtsp_probe import refusal
 from edge_agent.capture.source import Picture, Terms
 from edge_agent.capture.sources.opencv import FFMPEG, Capture
+from edge_agent.config.redact import redact
 from edge_agent.errors import CameraError
 
 # Asking for the reason comes on top of a failed open.

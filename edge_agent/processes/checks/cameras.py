@@ -6,7 +6,6 @@ import queue
 import threading
 from dataclasses import dataclass
 
-from edge_agent.capture.addresses import parse
 from edge_agent.capture.source import Source
 from edge_agent.clock import Clock
 from edge_agent.config.sections import Camera
@@ -23,7 +22,7 @@ def addresses(context: Context) -> tuple[Finding, ...]:
     findings = []
     for name, camera in context.valid.cameras.items():
         try:
-            address = parse(address_of(camera))
+            address = address_of(camera)
         except ConfigError as fault:
             findings.append(error(str(fault), subject=name))
             continue
