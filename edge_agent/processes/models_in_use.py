@@ -8,6 +8,7 @@ thread, changes what is in use. What cannot be loaded leaves the present model i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -51,6 +52,7 @@ class ModelsInUse:
         self._busy: set[str] = set()
         self._reasons: dict[str, str] = {}
         self._failed: dict[str, str] = {}  # name -> digest that was tried and did not load
+        self._news = False  # since the last poll, `states` or `models` changed
         self.models: Mapping[str, LoadedModel] = {}
 
     def start(self, names: Iterable[str]) -> None:
@@ -71,7 +73,11 @@ class ModelsInUse:
             present = self.models.get(name)
             if digest is None:
                 self._report(name, f"no bundle is active for model {name}; edge-agent models import, then activate")
-            elif (present is None or present.digest != digest) and self._failed.get(name) != digest:
+            elif present is not None and present.digest == digest:
+                # Also where a rollback took back what had failed to load: then it is well again.
+                self._failed.pop(name, None)
+                self._report(name, None)
+            elif self._failed.get(name) != digest:
                 self._in_background(name, lambda name=name: self._load(name, None))  # type: ignore[misc]
 
     def activate(self, name: str, digest: str, done: Done) -> None:
@@ -99,15 +105,14 @@ class ModelsInUse:
         self._in_background(name, work)
 
     def poll(self) -> bool:
-        """Put what was loaded in force; True when a model changed."""
-        changed = False
-        while True:
-            try:
+        """Put what was loaded in force; True when a model, or what is to be said of one, changed."""
+        with contextlib.suppress(queue.Empty):
+            while True:
                 outcome = self._outcomes.get_nowait()
-            except queue.Empty:
-                return changed
-            self._busy.discard(outcome.name)
-            changed |= self._take(outcome)
+                self._busy.discard(outcome.name)
+                self._take(outcome)
+        news, self._news = self._news, False
+        return news
 
     def states(self, names: Iterable[str]) -> tuple[ModelState, ...]:
         """What `model/is` says of each name."""
@@ -142,9 +147,10 @@ class ModelsInUse:
         self._busy.add(name)
         threading.Thread(target=lambda: self._outcomes.put(work()), name=f"model-{name}", daemon=True).start()
 
-    def _take(self, outcome: _Outcome) -> bool:
+    def _take(self, outcome: _Outcome) -> None:
         if outcome.model is not None:
             self.models = {**self.models, outcome.name: outcome.model}
+            self._news = True
             log.info("model=%s digest=%s event=in-use", outcome.name, outcome.model.digest[:12])
             self._failed.pop(outcome.name, None)
             self._report(outcome.name, None)
@@ -154,9 +160,9 @@ class ModelsInUse:
             self._report(outcome.name, outcome.reason)
         if outcome.done is not None:
             outcome.done(outcome.reason)
-        return outcome.model is not None
 
     def _report(self, name: str, reason: str | None) -> None:
+        self._news |= self._reasons.get(name) != reason
         if reason is None:
             self._reasons.pop(name, None)
         else:
