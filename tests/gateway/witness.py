@@ -44,6 +44,12 @@ class Witness(Listener):
             assert known["id"] == part["id"], f"{camera}: sequence {part['sequence']} was inspected twice"
         return found
 
+    def judged_by(self, camera):
+        """The digests of the models that judged, in the order of the frames; each change is one entry."""
+        parts = self.parts(camera)
+        models = [parts[number]["model"] for number in sorted(parts)]
+        return [model for index, model in enumerate(models) if index == 0 or models[index - 1] != model]
+
     def acks(self, kind, identity):
         """The states that a command went through, each once, in order."""
         return list(dict.fromkeys(ack["state"] for ack in self.said(f"ack/{kind}/{identity}")))
