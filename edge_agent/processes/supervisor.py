@@ -9,6 +9,7 @@ ends with the child's exit code; when sync is refused, inspection goes on and th
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import signal
@@ -17,6 +18,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_agent.clock import Clock
 from edge_agent.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE
@@ -39,11 +41,15 @@ class ChildState(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """One process: its name, its command, and whether the gateway is pointless without it."""
+    """One process: its name, its command, and whether the gateway is pointless without it.
+
+    `log_file` takes what it says; None leaves it on our own stderr.
+    """
 
     name: str
     command: tuple[str, ...]
     essential: bool
+    log_file: Path | None = None
 
 
 def backoff_s(previous_s: float, lived_s: float) -> float:
@@ -66,8 +72,10 @@ class _Child:
         self.exit_code: int | None = None
 
     def start(self, now_s: float) -> None:
-        # Its own session: a Ctrl-C in the terminal reaches us alone, and we end the children in order.
-        self.process = subprocess.Popen(self.spec.command, start_new_session=True)
+        with contextlib.ExitStack() as stack:
+            log_to = stack.enter_context(self.spec.log_file.open("ab")) if self.spec.log_file else None
+            # Its own session: a Ctrl-C in the terminal reaches us alone, and we end the children in order.
+            self.process = subprocess.Popen(self.spec.command, start_new_session=True, stdout=log_to, stderr=log_to)
         self.state, self.started_s = ChildState.RUNNING, now_s
         log.info("child=%s pid=%d event=started", self.spec.name, self.process.pid)
 
@@ -144,13 +152,13 @@ class Supervisor:
                 child.process.wait()
 
 
-def gateway_children(config_file: str) -> tuple[ChildSpec, ...]:
+def gateway_children(config_file: str, log_file: Path | None = None) -> tuple[ChildSpec, ...]:
     """Inspect and sync as `edge-agent run` starts them; learn is started by its timer or by need, not here."""
 
     def command(process: str) -> tuple[str, ...]:
         return (sys.executable, "-m", "edge_agent", "serve", process, "--config", config_file)
 
     return (
-        ChildSpec(name="inspect", command=command("inspect"), essential=True),
-        ChildSpec(name="sync", command=command("sync"), essential=False),
+        ChildSpec(name="inspect", command=command("inspect"), essential=True, log_file=log_file),
+        ChildSpec(name="sync", command=command("sync"), essential=False, log_file=log_file),
     )

@@ -23,12 +23,12 @@ MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One picture. `label` None: unknown. `split` as the manifest says. Items of one `group` show one part."""
+    """One picture. `label` "" is unknown, `split` "" not said. Items of one `group` show one part or one source."""
 
     path: Path
-    label: str | None = None
-    split: str | None = None
-    group: str | None = None
+    label: str = ""
+    split: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,10 @@ def read_folder(folder: Path) -> PictureSet:
     if not items:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise BadPictureError(f"{folder}: no pictures found; expected {kinds}, class sub-folders, or {MANIFEST}")
-    labels = sorted({item.label for item in items if item.label is not None})
+    labels = sorted({item.label for item in items if item.label})
     if len(labels) == 1 and _is_good(labels[0]):
         # Only good parts: nothing to tell apart, but a fine good-only start.
-        items, labels = [Item(path=item.path) for item in items], []
+        items, labels = [_plain(item.path) for item in items], []
     return PictureSet(
         items=tuple(items), classes=tuple(labels), good=frozenset(label for label in labels if _is_good(label))
     )
@@ -74,6 +74,10 @@ def _from_folders(folder: Path) -> list[Item]:
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     labelled = [Item(path=path, label=entry.name) for entry in inside for path in _pictures(sorted(entry.rglob("*")))]
     return labelled or [Item(path=path) for path in _pictures(sorted(folder.iterdir()))]
+
+
+def _plain(path: Path) -> Item:
+    return Item(path=path, group=str(path))
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:
@@ -101,10 +105,11 @@ def _item(manifest: Path, number: int, row: dict[str, str | None]) -> Item:
     path = (manifest.parent / relative).resolve()
     if not relative or not path.is_relative_to(manifest.parent.resolve()):
         raise BadPictureError(f"{manifest}:{number}: path {relative!r} does not lie inside {manifest.parent}")
+    group = ":".join(filter(None, ((row.get("plant") or "").strip(), (row.get("group") or "").strip())))
     return Item(
         path=path,
-        label=(row.get("label") or "").strip() or None,
-        split=(row.get("split") or "").strip() or None,
-        # A group is one physical part or one source; it must not be on both sides of the split.
-        group=":".join(filter(None, ((row.get("plant") or "").strip(), (row.get("group") or "").strip()))) or None,
+        label=(row.get("label") or "").strip(),
+        split=(row.get("split") or "").strip(),
+        # It must not be on both sides of a split.
+        group=group or str(path),
     )
