@@ -44,6 +44,10 @@ class Witness(Listener):
             assert known["id"] == part["id"], f"{camera}: sequence {part['sequence']} was inspected twice"
         return found
 
+    def last(self, camera):
+        """The newest inspection that arrived; empty before the first."""
+        return self.latest(f"insp/{camera}") or {}
+
     def judged_by(self, camera):
         """The digests of the models that judged, in the order of the frames; each change is one entry."""
         parts = self.parts(camera)

@@ -1,0 +1,120 @@
+"""A changed configuration: what is valid applies without losing a frame, what is not is refused and changes nothing."""
+
+import itertools
+
+import pytest
+
+from tests.fakes.broker import Broker
+from tests.fakes.gateway import Gateway
+from tests.gateway.conftest import short_folder
+from tests.gateway.witness import Witness, without_gaps
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def gateway(broker, models, line):
+    """One gateway with two cameras that are always judged; each test leaves a valid configuration in force."""
+    cameras = {"top": dict(line), "side": dict(line)}
+    with short_folder() as folder, Gateway(folder, broker.url, cameras, models=models) as gateway:
+        yield gateway.start()
+
+
+def told(gateway, witness):
+    """Whether `cfg/is` tells of the configuration that inspect works with."""
+    said = witness.latest("cfg/is")
+    return said is not None and said["hash"] == gateway.live("inspect")["config_digest"]
+
+
+def test_a_valid_change_applies_and_the_camera_it_does_not_touch_loses_no_frame(gateway, witness):
+    until(lambda: len(witness.parts("top")) > 5 and told(gateway, witness))
+    before = witness.latest("cfg/is")["hash"]
+    inspect = gateway.pid("inspect")
+
+    gateway.settings["cameras"]["side"]["rotation"] = 90  # opens it again
+    gateway.reload()
+
+    until(lambda: witness.latest("cfg/is")["hash"] != before)
+    seen = {camera: max(witness.parts(camera)) for camera in ("top", "side")}
+    until(lambda: all(max(witness.parts(camera)) > seen[camera] + 20 for camera in seen))
+    assert gateway.pid("inspect") == inspect
+    # Nor does the other one: its numbers go on, and what it had queued is judged.
+    assert all(without_gaps(witness.parts(camera)) for camera in seen)
+
+
+def test_a_threshold_takes_effect_with_the_next_frame_and_no_frame_is_lost(gateway, witness):
+    until(lambda: "FAIL" in {part["verdict"] for part in witness.parts("top").values()})
+
+    gateway.settings["cameras"]["top"]["threshold"] = 1.0
+    gateway.reload()
+    until(lambda: witness.last("top").get("threshold") == 1.0)
+    gateway.settings["cameras"]["top"].pop("threshold")
+    gateway.reload()
+    until(lambda: witness.last("top").get("threshold") == 0.6)
+
+    parts = witness.parts("top")
+    assert without_gaps(parts)
+    assert "FAIL" not in {part["verdict"] for part in parts.values() if part["threshold"] == 1.0}
+    # Two changes, two borders: every frame was judged by one of the two.
+    applied = [parts[number]["threshold"] for number in sorted(parts)]
+    assert sum(one != other for one, other in itertools.pairwise(applied)) == 2
+    assert {part["threshold"] for part in witness.parts("side").values()} == {0.6}
+
+
+def test_a_camera_that_comes_is_judged_and_one_that_goes_is_judged_to_its_last_frame(gateway, line, witness):
+    gateway.settings["cameras"]["new"] = dict(line)
+    gateway.reload()
+    until(lambda: len(witness.parts("new")) > 10)
+    captured = gateway.camera("new")["captured"]
+
+    del gateway.settings["cameras"]["new"]
+    gateway.reload()
+
+    until(lambda: gateway.camera("new") is None and gateway.live("inspect"))
+    until(lambda: max(witness.parts("new")) >= captured)
+    assert without_gaps(witness.parts("new"))
+    assert min(witness.parts("new")) == 1
+    assert {camera["name"] for camera in witness.latest("info")["cameras"]} >= {"top", "side"}
+    until(lambda: {camera["name"] for camera in witness.latest("info")["cameras"]} == {"top", "side"})
+
+
+def test_an_invalid_change_is_refused_the_old_one_stays_and_the_alarm_ends_with_the_next_valid_one(
+    gateway, broker, witness
+):
+    until(lambda: len(witness.parts("top")) > 5 and told(gateway, witness))
+    before = witness.latest("cfg/is")["hash"]
+    pids = gateway.pid("inspect"), gateway.pid("sync")
+
+    gateway.settings["cameras"]["top"]["fps"] = "many"
+    gateway.reload()
+
+    alarm = until(lambda: witness.alarm("config-refused"))
+    assert "cameras.top.fps" in alarm["text"]
+    assert f"{gateway.config}:" in alarm["text"]
+    until(lambda: witness.latest("cfg/is")["refused"])
+    assert witness.latest("cfg/is")["hash"] == before
+    with Witness(broker) as late:
+        until(lambda: late.alarm("config-refused"))  # retained
+    seen = max(witness.parts("top"))
+    until(lambda: max(witness.parts("top")) > seen + 10)
+
+    gateway.settings["cameras"]["top"]["fps"] = 20
+    gateway.reload()
+    until(lambda: witness.alarm("config-refused") is None)
+    until(lambda: witness.latest("cfg/is")["refused"] is None)
+    assert (gateway.pid("inspect"), gateway.pid("sync")) == pids
+    assert all(without_gaps(witness.parts(camera)) for camera in ("top", "side"))
+
+
+def test_another_broker_takes_over_where_the_first_one_stopped(gateway, broker, witness, tmp_path):
+    until(lambda: len(witness.parts("top")) > 5)
+    with Broker(tmp_path / "other") as other, Witness(other) as there:
+        gateway.settings["mqtt"]["url"] = other.url
+        gateway.reload()
+        until(lambda: len(there.parts("top")) > 20)
+        gateway.settings["mqtt"]["url"] = broker.url
+        gateway.reload()
+        until(lambda: max(witness.parts("top")) > max(there.parts("top")))
+        until(lambda: without_gaps({**witness.parts("top"), **there.parts("top")}))
+        until(lambda: there.latest("status")["state"] == "stopped")
+        assert witness.latest("status")["state"] == "online"
+        there.check()
