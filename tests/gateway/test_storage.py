@@ -13,6 +13,8 @@ from tests.gateway.witness import without_gaps
 from tests.waiting import until
 
 DISK = "64m"
+# Enough for a snapshot and the log, too little for the write-ahead log of the outbox.
+SMALL_FILE_BYTES = 64 * 1024
 # SQLite has no word of its own for a file that must not grow: that one is a fault without a name.
 FULL = ("disk-full", "outbox-fault")
 
@@ -54,7 +56,7 @@ def filled(gateway, disk):
     processes = [psutil.Process(gateway.pid(name)) for name in ("inspect", "sync")]
     before = processes[0].rlimit(psutil.RLIMIT_FSIZE)
     for process in processes:
-        process.rlimit(psutil.RLIMIT_FSIZE, (0, before[1]))
+        process.rlimit(psutil.RLIMIT_FSIZE, (SMALL_FILE_BYTES, before[1]))
     yield
     for process in processes:
         process.rlimit(psutil.RLIMIT_FSIZE, before)
