@@ -141,7 +141,9 @@ def draw(
         cv2.rectangle(canvas, corner, opposite, _GREEN if good else _RED, thickness)
     scale = max(0.4, min(height, width) / 640)
     for number, line in enumerate(lines, start=1):
-        at = (round(8 * scale), round(26 * scale * number))
-        cv2.putText(canvas, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, _BLACK, thickness + 2, cv2.LINE_AA)
-        cv2.putText(canvas, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, _WHITE, thickness, cv2.LINE_AA)
+        left, bottom = round(8 * scale), round(28 * scale * number)
+        (wide, high), below = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, thickness)
+        # On a dark band: an outline around thin letters cannot be read on a white part.
+        cv2.rectangle(canvas, (left - 3, bottom - high - 4), (left + wide + 3, bottom + below), _BLACK, cv2.FILLED)
+        cv2.putText(canvas, line, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, _WHITE, thickness, cv2.LINE_AA)
     return np.asarray(canvas, np.uint8)

@@ -39,7 +39,7 @@ def draw_flagged(folder: Path, heard: Sequence[Heard], items: Mapping[str, Item]
             continue
         picture = _drawn(image, one, item)
         replace_file(folder / f"{one.part}.png", encode_png(picture), durable=False)
-        tiles.append(prepare(picture, (TILE_PX, TILE_PX)))
+        tiles.append(picture)
     if not tiles:
         return None
     replace_file(folder / SHEET, encode_png(_sheet(tiles)), durable=False)
@@ -60,5 +60,7 @@ def _sheet(tiles: Sequence[Image]) -> Image:
     sheet = np.full((rows * TILE_PX, min(COLUMNS, len(tiles)) * TILE_PX, 3), 24, np.uint8)
     for number, tile in enumerate(tiles):
         y, x = number // COLUMNS * TILE_PX, number % COLUMNS * TILE_PX
-        sheet[y : y + TILE_PX, x : x + TILE_PX] = tile
+        shrink = TILE_PX / max(tile.shape[:2])
+        small = prepare(tile, (max(1, int(tile.shape[0] * shrink)), max(1, int(tile.shape[1] * shrink))))
+        sheet[y : y + small.shape[0], x : x + small.shape[1]] = small
     return sheet

@@ -22,6 +22,7 @@ from edge_agent.processes.demo.fitting import Parts, divide, fit
 from edge_agent.processes.demo.pictures import Item, PictureSet, read_folder
 from edge_agent.processes.demo.watcher import Heard, Watcher
 from edge_agent.processes.demo.workshop import (
+    FLAVOUR,
     MODEL,
     Workshop,
     close_workshop,
@@ -36,7 +37,6 @@ from edge_agent.processes.supervisor import Supervisor, gateway_children
 PLANTS = ("lyon", "osaka", "puebla")
 LINE_FPS = 10
 PICTURES_FPS = 240
-FLAVOUR = "u8s8"
 CAMERA = "pictures"
 # A third of the pictures at most is taken as good, so that there is something left to judge.
 GOOD_PARTS_MIN, GOOD_PARTS_MAX = 10, 50

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import BadBundleError
+from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.demo.pictures import Item
 
-MODEL = "surface"
+MODEL, FLAVOUR = "surface", "u8s8"
 GATEWAY = "demo"
 # Kept from run to run: building takes a minute. Everything else starts fresh.
 KEPT = ("models",)
@@ -84,21 +85,17 @@ def default_bundle(workshop: Workshop) -> str:
     for model in store.list():
         if model.manifest.name == MODEL and model.manifest.trained_on == "synthetic-line":
             if store.active(MODEL) != model.digest:
-                _models(workshop, "activate", MODEL, model.digest)
+                store.activate(MODEL, model.digest, RuntimeOptions(), FLAVOUR)
             return model.digest
-    _models(workshop, "build", "--activate")
+    # A process of its own: it needs torch, which nothing that stays in memory here may load.
+    command = [sys.executable, "-m", "edge_agent", "models", "build", "--activate", "--state", str(workshop.state)]
+    done = subprocess.run(command, check=False)
+    if done.returncode != 0:
+        raise BadBundleError(f"edge-agent models build ended with code {done.returncode}; see the lines above")
     digest = ModelStore(workshop.state / "models").active(MODEL)
     if digest is None:
         raise BadBundleError(f"no active bundle in {workshop.state} after the build")
     return digest
-
-
-def _models(workshop: Workshop, *words: str) -> None:
-    # A process of its own: it needs torch, which nothing that stays in memory here may load.
-    command = [sys.executable, "-m", "edge_agent", "models", *words, "--state", str(workshop.state)]
-    done = subprocess.run(command, check=False)
-    if done.returncode != 0:
-        raise BadBundleError(f"edge-agent models {words[0]} ended with code {done.returncode}; see the lines above")
 
 
 def write_config(workshop: Workshop, url: str, cameras: Mapping[str, Mapping[str, Any]]) -> None:
