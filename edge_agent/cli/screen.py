@@ -81,9 +81,10 @@ def _recent(live: InspectLive) -> RenderableType:
     if not rows:
         return Text("no FAIL or HOLD yet", "dim")
     table = Table(box=None, expand=True, padding=(0, 1), header_style="dim", title_justify="left")
-    columns = (("last FAIL and HOLD", 3), ("camera", 2), ("verdict", 1), ("label", 2), ("score", 1), ("part", 4))
-    for name, ratio in columns:
-        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for name in ("latest", "camera", "verdict", "label", "score"):
+        table.add_column(name, no_wrap=True)
+    # Names of files may be long: only this column gives way.
+    table.add_column("part", ratio=1, no_wrap=True, overflow="ellipsis")
     for camera_name, line in rows[:LINES_OF_RECENT]:
         table.add_row(
             _clock_time(line),
