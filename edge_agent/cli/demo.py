@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _progress(console) as progress, _interrupt() as stop:
 
         def say(text: str) -> None:
-            console.print(f"[bold]==>[/bold] {text}", highlight=False)
+            console.print(f"[bold]==>[/bold] {text}", highlight=False, soft_wrap=True)
 
         with stage(options, clock, say, progress) as scene:
             say(f"gateway: configuration {scene.workshop.config}, log {scene.workshop.log}")
@@ -133,7 +133,7 @@ def _screen(console: Console, scene: Scene, *, plain: bool) -> Iterator[Callable
         def tell(view: View) -> None:
             if clock.mono_s() - last_s[0] >= PLAIN_EVERY_S:
                 last_s[0] = clock.mono_s()
-                console.print(_line(view), highlight=False)
+                console.print(_line(view), highlight=False, soft_wrap=True)
 
         yield tell
         return
@@ -181,7 +181,7 @@ def _report(console: Console, scene: Scene, heard: list[Heard]) -> None:
             console.print(_score(result, scene.parts))
         sheet = draw_flagged(scene.workshop.flagged, heard, scene.items)
         if sheet is not None:
-            console.print(f"flagged parts as pictures: {sheet}", highlight=False)
+            console.print(f"flagged parts as pictures: {sheet}", highlight=False, soft_wrap=True)
 
 
 def _score(result: Score, parts: Parts) -> RenderableType:
