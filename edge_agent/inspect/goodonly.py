@@ -221,7 +221,9 @@ def to_arrays(state: GoodOnlyState) -> tuple[dict[str, NDArray[np.float32]], dic
             "parts": model.parts,
             "map_size": list(model.map_size),
         }
-    return tensors, {"format": FORMAT, "state": json.dumps(about, sort_keys=True)}
+    # safetensors 0.8 writes an array's memory as it lies: one in column order would come back as another array.
+    ordered = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return ordered, {"format": FORMAT, "state": json.dumps(about, sort_keys=True)}
 
 
 def from_arrays(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str], encoder: str) -> GoodOnlyState:
