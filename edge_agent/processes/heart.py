@@ -84,6 +84,7 @@ class Heart:
         if now_s < self._next_s["beat"]:
             return
         self._next_s["beat"] = now_s + BEAT_S
+        self._watch_clock()
         live = self.live()
         self._watch_health(live)
         self._write(live)
@@ -206,12 +207,12 @@ class Heart:
         before, self._overloaded = getattr(self, "_overloaded", overloaded), overloaded
         text = f"{overloaded - before} frames could not be judged in the last second and are HOLD"
         note(Condition(code="overload", subject="", active=overloaded > before, text=text))
-        self._watch_clock()
 
     def _watch_clock(self) -> None:
         offset_s = self._clock.utc_s() - self._clock.mono_s()
         jump_s, self._offset_s = offset_s - self._offset_s, offset_s
         if abs(jump_s) >= CLOCK_JUMP_S:
+            self._started_utc_s += jump_s  # when we started, by the clock of now: uptime is no matter of the wall clock
             text = f"the wall clock jumped by {jump_s:+.0f} s at {rfc3339(self._clock.utc_s())}"
             self._body.floor.parts.desk.note(Condition(code="clock-jump", subject="", active=True, text=text))
 
