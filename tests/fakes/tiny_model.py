@@ -113,6 +113,7 @@ def tiny_bundle(
     classes: tuple[str, ...] = CLASSES,
     input_px: tuple[int, int] = INPUT_PX,
     seed: int = 0,
+    trained_on: str = "site",
 ) -> Path:
     """Write a valid bundle into `directory` (made if need be) and return it; it has the one flavour `u8s8`.
 
@@ -155,6 +156,7 @@ def tiny_bundle(
             seeds={"all": seed},
         ),
         licences=("Apache-2.0",),
+        trained_on=trained_on,
     )
     directory.mkdir(parents=True, exist_ok=True)
     for file, content in contents.items():

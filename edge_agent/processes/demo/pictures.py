@@ -26,9 +26,9 @@ class Item:
     """One picture. `label` "" is unknown, `split` "" not said. Items of one `group` show one part or one source."""
 
     path: Path
+    group: str
     label: str = ""
     split: str = ""
-    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,12 @@ def _is_good(label: str) -> bool:
 
 def _from_folders(folder: Path) -> list[Item]:
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    labelled = [Item(path=path, label=entry.name) for entry in inside for path in _pictures(sorted(entry.rglob("*")))]
-    return labelled or [Item(path=path) for path in _pictures(sorted(folder.iterdir()))]
+    labelled = [
+        Item(path=path, label=entry.name, group=str(path))
+        for entry in inside
+        for path in _pictures(sorted(entry.rglob("*")))
+    ]
+    return labelled or [_plain(path) for path in _pictures(sorted(folder.iterdir()))]
 
 
 def _plain(path: Path) -> Item:
