@@ -51,14 +51,7 @@ def boot(
     """
     settings = load(config_file, check_source=check_source, secrets_of=secrets_of)
     clock = SystemClock()
-    logging_keys = settings.logging
-    configure_logging(
-        level=logging_keys.level,
-        form=logging_keys.format,
-        repeat_s=logging_keys.repeat_s,
-        process=process,
-        clock=clock,
-    )
+    begin_log(process, settings, clock)
     make_directories(settings)
     stop, reload, broken = threading.Event(), threading.Event(), threading.Event()
 
@@ -80,6 +73,12 @@ def boot(
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGHUP, again)
     return Boot(settings=settings, config_file=config_file, clock=clock, stop=stop, reload=reload, broken=broken)
+
+
+def begin_log(process: str, settings: Settings, clock: Clock) -> None:
+    """Log as these settings say from now on: at the start, and again when a reload changed them."""
+    keys = settings.logging
+    configure_logging(level=keys.level, form=keys.format, repeat_s=keys.repeat_s, process=process, clock=clock)
 
 
 def make_directories(settings: Settings) -> None:

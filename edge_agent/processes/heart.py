@@ -6,6 +6,7 @@ is in a known state. A process that merely exists is restarted.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import threading
@@ -69,6 +70,7 @@ class Heart:
         self._next_s = {"beat": 0.0, "telemetry": 0.0, "summary": 0.0}
         self._steps = -1
         self._last: dict[str, Inspection] = {}
+        self._summaries: dict[str, Message] = {}
 
     def sink(self, inspection: Inspection) -> None:
         """Remembers each camera's newest inspection for its summary; called by the inspect thread."""
@@ -94,11 +96,18 @@ class Heart:
             self._body.put(telemetry_message(telemetry(live), live.written_utc_s))
         if now_s >= self._next_s["summary"]:
             self._next_s["summary"] = now_s + keys.summary_interval_s
-            for name in live.cameras:
-                self._body.put(summary_message(summary(live, name, self._last.get(name))))
+            self._summarise(live)
         self._body.floor.parts.desk.settle()
         if self._moved():
             self._alive()
+
+    def _summarise(self, live: InspectLive) -> None:
+        for name in self._summaries.keys() - self._body.floor.settings.cameras.keys():
+            # It is retained, and would show a camera that was taken out of the configuration as running for ever.
+            self._body.put(dataclasses.replace(self._summaries.pop(name), payload=b""))
+        for name in live.cameras:
+            self._summaries[name] = summary_message(summary(live, name, self._last.get(name)))
+            self._body.put(self._summaries[name])
 
     def announce(self) -> None:
         """Publish the retained facts: what this gateway is, its models, its configuration."""

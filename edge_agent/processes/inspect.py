@@ -26,7 +26,7 @@ from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.alarm_desk import AlarmDesk
-from edge_agent.processes.boot import Boot, boot
+from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.floor import InspectFloor, Parts
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
@@ -164,11 +164,13 @@ class _Process:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            waiting = self._floor.reload(load(self._started.config_file, check_source=fault_of, secrets_of=SECRETS))
+            settings = load(self._started.config_file, check_source=fault_of, secrets_of=SECRETS)
+            waiting = self._floor.reload(settings)
         except ConfigError as error:
             log.error("config=refused reason=%s", error)  # noqa: TRY400 - the message is the whole story
             self._floor.refuse(str(error).partition("\n")[0])
         else:
+            begin_log("inspect", settings, self._started.clock)
             log.info("config=reloaded digest=%s", self._floor.settings.digest[:12])
             for change in waiting:
                 log.warning("config=needs-restart %s", change)

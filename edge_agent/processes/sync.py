@@ -25,7 +25,7 @@ from edge_agent.config.settings import Settings, load
 from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError, TransientError
 from edge_agent.processes.alarm_desk import AlarmDesk
-from edge_agent.processes.boot import Boot, boot
+from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.broker_options import branch_of, mqtt_options
 from edge_agent.records import ulid
 from edge_agent.storage import free_bytes, lock_file, replace_file
@@ -230,6 +230,7 @@ class _Turn:
             # Inspect raises the alarm about the file; here it only matters that the connection stays.
             log.warning("config=refused reason=%s", str(error).partition("\n")[0])
             return
+        begin_log("sync", settings, self._started.clock)
         if (settings.mqtt, settings.site) != (self._settings.mqtt, self._settings.site):
             log.info("config=reloaded event=reconnect")
             self.next = settings
@@ -246,11 +247,12 @@ def main(config_file: Path) -> int:
     notifier = Notifier.from_environment(os.environ, started.clock)
     service = ServiceManager(ready=notifier.ready, alive=notifier.watchdog, status=notifier.status)
     settings: Settings | None = started.settings
+    storage = started.settings.storage  # a change of it waits for a restart, as it does in inspect
     code = EXIT_OK
     while settings is not None:
         options = SyncOptions(
-            state_dir=settings.storage.state_dir,
-            runtime_dir=settings.storage.runtime_dir,
+            state_dir=storage.state_dir,
+            runtime_dir=storage.runtime_dir,
             branch=branch_of(settings),
             mqtt=mqtt_options(settings),
             version=__version__,
