@@ -44,7 +44,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
 
-    settings = load(locate(arguments.config), check_source=fault_of)
+    settings = load(locate(arguments.config), check_source=fault_of, secrets_of=())
     plain = settings.plain() if arguments.effective else settings.model_dump(mode="json", exclude_defaults=True)
     if arguments.output == "json":
         print(json.dumps(plain, indent=2))

@@ -50,7 +50,7 @@ def _state_directory(arguments: argparse.Namespace) -> Path:
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
 
-    return Path(load(locate(arguments.config)).storage.state_dir)
+    return Path(load(locate(arguments.config), secrets_of=()).storage.state_dir)
 
 
 def report_of(path: Path, now_utc_s: float) -> dict[str, Any]:

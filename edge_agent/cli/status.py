@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.config.settings import load
     from edge_agent.processes.live import fresh_inspect, fresh_json
 
-    settings = load(locate(arguments.config))
+    settings = load(locate(arguments.config), secrets_of=())
     runtime = settings.storage.runtime_dir
     clock = SystemClock()
     title = f"Edge Agent  {settings.topic_root}/{settings.site.gateway}"

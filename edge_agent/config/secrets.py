@@ -1,6 +1,7 @@
 """`!secret NAME`: from systemd's credentials, or secrets.yaml beside the configuration, or the environment.
 
-The first place that has the name wins. Values are never part of a message.
+In a unit the unit's own credentials count, elsewhere systemd's store. The first place that has the name wins. Values are
+never part of a message.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from edge_agent.config.faults import InvalidConfigError, Place, did_you_mean, fa
 from edge_agent.config.nodes import Scalar, describe, read
 
 SECRETS_FILE = "secrets.yaml"
+# Where systemd itself looks for what a unit names with LoadCredential=NAME (systemd.exec(5)). Read outside a unit only,
+# so that `edge-agent check`, run by root, sees what the unit will see.
+CREDENTIAL_STORE = Path("/etc/credstore")
 ENVIRONMENT_PREFIX = "EDGE_AGENT_SECRET_"
 # systemd's own limit for one credential is 1 MiB; a password is never longer than this.
 SECRET_LIMIT_BYTES = 64 * 1024
@@ -31,6 +35,7 @@ class Secrets:
 
     directory: Path
     environment: Mapping[str, str]
+    store: Path = CREDENTIAL_STORE
 
     def find(self, name: str, place: Place, key: str) -> str:
         """The value of a secret that the configuration names at `place`.
@@ -39,17 +44,16 @@ class Secrets:
             InvalidConfigError: it is nowhere (all places are named), or the secrets file is readable by everyone.
         """
         credentials = self.environment.get("CREDENTIALS_DIRECTORY")
-        if credentials:
-            value = self._credential(Path(credentials) / name, place, key)
-            if value is not None:
-                return value
+        value = self._credential(Path(credentials) / name, place, key) if credentials else self._stored(name)
+        if value is not None:
+            return value
         if name in self._file:
             return self._file[name]
         variable = environment_name(name)
         if variable in self.environment:
             return self.environment[variable]
         looked = (
-            f"{credentials}/{name}" if credentials else "systemd credentials ($CREDENTIALS_DIRECTORY is not set)",
+            f"{credentials}/{name}" if credentials else f"systemd credentials ({self.store / name})",
             str(self.directory / SECRETS_FILE) + ("" if self._file else " (missing or empty)"),
             f"${variable}",
         )
@@ -66,6 +70,13 @@ class Secrets:
                 )
             ]
         )
+
+    def _stored(self, name: str) -> str | None:
+        """What systemd's store holds, for those who may read it: nobody but root, as a rule."""
+        try:
+            return (self.store / name).read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def _credential(self, path: Path, place: Place, key: str) -> str | None:
         try:

@@ -59,6 +59,7 @@ class ModelsInUse:
         """Load what the pointers name, and wait for it: the first frame must find a model."""
         for name in names:
             self._take(self._load(name, None))
+        self._news = False  # whoever starts us tells of it
 
     def watch(self, names: Iterable[str]) -> None:
         """Load in the background whatever pointer moved since the last look."""

@@ -44,7 +44,7 @@ def collect(config_file: Path, stamp: str) -> tuple[Part, ...]:
         _text("journal.txt", _journal),
     ]
     try:
-        settings = load(config_file)
+        settings = load(config_file, secrets_of=())
     except EdgeAgentError as error:
         parts.insert(0, Part(name="configuration-faults.txt", content=redact(str(error)).encode(), note="not valid"))
     else:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.config.faults import InvalidConfigError
+from edge_agent.config.faults import InvalidConfigError, Place
+from edge_agent.config.secrets import Secrets
 from edge_agent.config.settings import load
 from tests.config.samples import smallest
 
@@ -129,3 +130,17 @@ def test_a_secrets_file_that_is_no_file_is_told(file):
     (file.parent / "secrets.yaml").mkdir()
     with pytest.raises(InvalidConfigError, match="Is a directory"):
         load(file, environment={})
+
+
+def test_outside_a_unit_the_store_of_systemd_is_looked_at_and_inside_one_it_is_not(tmp_path):
+    store, unit = tmp_path / "credstore", tmp_path / "unit"
+    for folder in (store, unit):
+        folder.mkdir()
+    (store / "broker-password").write_text("from the store\n")
+    place = Place(file="agent.yaml", line=1, column=1)
+
+    outside = Secrets(tmp_path, {}, store).find("broker-password", place, "mqtt.password")
+    with pytest.raises(InvalidConfigError):
+        Secrets(tmp_path, {"CREDENTIALS_DIRECTORY": str(unit)}, store).find("broker-password", place, "mqtt.password")
+
+    assert outside == "from the store"
