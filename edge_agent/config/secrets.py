@@ -1,7 +1,7 @@
 """`!secret NAME`: from systemd's credentials, or secrets.yaml beside the configuration, or the environment.
 
-In a unit the unit's own credentials count, elsewhere systemd's store. The first place that has the name wins. Values are
-never part of a message.
+In a unit the unit's own credentials count, elsewhere systemd's store. The first place that has the name wins. Values
+are never part of a message.
 """
 
 from __future__ import annotations

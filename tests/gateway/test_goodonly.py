@@ -25,7 +25,7 @@ def test_the_first_parts_teach_what_good_is_then_an_unlike_one_fails_and_a_resta
     assert (judged["good.png"]["verdict"], judged["good.png"]["label"]) == ("PASS", "ok")
     assert (judged["bad.png"]["verdict"], judged["bad.png"]["label"]) == ("FAIL", "unlike-good")
     assert judged["bad.png"]["where"] is not None
-    assert without_gaps(witness.parts("top"))
+    until(lambda: without_gaps(witness.parts("top")))
     until(lambda: gateway.camera("top")["mode"] == "good-only")
 
     gateway.stop()
