@@ -126,23 +126,7 @@ class InspectLoop:
 
     def drop(self, drop: Drop) -> None:
         """A captured frame that will not be judged: a HOLD with its reason, never silence."""
-        self._emit(
-            Inspection(
-                id=ulid(drop.captured_utc_s),
-                camera=drop.camera,
-                sequence=drop.sequence,
-                captured_utc_s=drop.captured_utc_s,
-                verdict=Verdict.HOLD,
-                label=None,
-                score=None,
-                threshold=None,
-                reason=drop.reason,
-                where=None,
-                model=None,
-                latency=None,
-                part=drop.part,
-            )
-        )
+        self._emit(_unjudged(drop, drop.part, drop.reason, None))
 
     def input_px(self, camera: str) -> tuple[int, int] | None:
         """The size of picture this camera's model takes now, None while it has none."""
@@ -162,7 +146,7 @@ class InspectLoop:
         taken_s = self._clock.mono_s()
         if lane is None or lane.paused or lane.encoder is None or lane.assessor is None:
             reason = HoldReason.PAUSED if lane is not None and lane.paused else HoldReason.MODEL
-            return self._held(frame, reason, lane.digest if lane else None)
+            return _unjudged(frame, part_of(frame), reason, lane.digest if lane else None)
         try:
             picture = frame.prepared
             if picture is None or picture.shape[:2] != lane.encoder.input_px:
@@ -175,28 +159,30 @@ class InspectLoop:
         except (RefusedError, TransientError) as error:
             # The model failed on this very picture: the part is held, the line goes on, a person is told.
             self._on_fault(frame.camera, str(error))
-            return self._held(frame, HoldReason.MODEL, lane.digest)
+            return _unjudged(frame, part_of(frame), HoldReason.MODEL, lane.digest)
         memory = self._memories.get(frame.camera, Memory())
         decision, self._memories[frame.camera] = decide(assessment, lane.rules, memory)
         times = StepTimes(taken_s=taken_s, prepared_s=prepared_s, encoded_s=encoded_s, decided_s=self._clock.mono_s())
         return _inspection(frame, assessment, decision, lane.digest, times)
 
-    def _held(self, frame: Frame, reason: HoldReason, digest: str | None) -> Inspection:
-        return Inspection(
-            id=ulid(frame.captured_utc_s),
-            camera=frame.camera,
-            sequence=frame.sequence,
-            captured_utc_s=frame.captured_utc_s,
-            verdict=Verdict.HOLD,
-            label=None,
-            score=None,
-            threshold=None,
-            reason=reason,
-            where=None,
-            model=digest,
-            latency=None,
-            part=part_of(frame),
-        )
+
+def _unjudged(what: Frame | Drop, part: str | None, reason: HoldReason, digest: str | None) -> Inspection:
+    """A HOLD for a frame that no model judged."""
+    return Inspection(
+        id=ulid(what.captured_utc_s),
+        camera=what.camera,
+        sequence=what.sequence,
+        captured_utc_s=what.captured_utc_s,
+        verdict=Verdict.HOLD,
+        label=None,
+        score=None,
+        threshold=None,
+        reason=reason,
+        where=None,
+        model=digest,
+        latency=None,
+        part=part,
+    )
 
 
 def part_of(frame: Frame) -> str | None:

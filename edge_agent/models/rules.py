@@ -17,7 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, Valu
 
 from edge_agent.errors import BadBundleError
 from edge_agent.models.encoder import INPUT_NAME, MAP_NAME, VECTOR_NAME, Encoder, RuntimeOptions
-from edge_agent.models.vet import VetLimits, VetReport
+from edge_agent.models.vetting import VetLimits, VetReport
 
 IR_VERSIONS = range(7, 12)  # onnx 1.7 to 1.18; 3 allowed names of initialisers as inputs
 OPSETS = {"": range(13, 24), "com.microsoft": range(1, 2)}

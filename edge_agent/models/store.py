@@ -26,7 +26,8 @@ from edge_agent.models.encoder import Encoder, RuntimeOptions
 from edge_agent.models.files import read_bounded, read_file
 from edge_agent.models.golden import reproduce
 from edge_agent.models.pointer import Pointer
-from edge_agent.models.vet import VetReport, vet
+from edge_agent.models.vet import vet
+from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
 
 DEFAULT_FLAVOUR = "u8s8"

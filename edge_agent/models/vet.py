@@ -15,44 +15,16 @@ import resource
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import edge_agent
 from edge_agent.errors import BadBundleError, RefusedError
+from edge_agent.models.vetting import VetLimits, VetReport, require_size
 
 _ANSWER_MAX_BYTES = 64 * 1024
 _SHOWN_STDERR = 400
-_MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VetLimits:
-    """What an encoder may be and cost. The default one has 290 nodes, 3.3 MB, and 86 MB of activations at 224 px.
-
-    `activation_bytes` bounds the sum over all intermediate tensors, as the file's static shapes give it.
-    `address_space_bytes` and the two times bound the child; the default encoder passes with 512 MiB and 0.3 s.
-    """
-
-    file_bytes: int = 128 * _MIB
-    nodes: int = 4096
-    activation_bytes: int = 768 * _MIB
-    address_space_bytes: int = 2048 * _MIB
-    cpu_s: int = 30
-    wall_s: int = 120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VetReport:
-    """What the file is, as the child found it. Shapes: picture [h, w, 3], vector [dimension], map [h', w', C]."""
-
-    nodes: int
-    initialiser_bytes: int
-    activation_bytes: int
-    input_px: tuple[int, int]
-    dimension: int
-    map_shape: tuple[int, int, int]
 
 
 def vet(content: bytes, limits: VetLimits | None = None) -> VetReport:
@@ -77,16 +49,6 @@ def vet(content: bytes, limits: VetLimits | None = None) -> VetReport:
         except subprocess.TimeoutExpired as error:
             raise BadBundleError(f"encoder: vetting took longer than {bounds.wall_s} s; refused") from error
     return _read_answer(child, bounds)
-
-
-def require_size(size_bytes: int, limits: VetLimits) -> None:
-    """Length first.
-
-    Raises:
-        BadBundleError: empty or too long.
-    """
-    if not 0 < size_bytes <= limits.file_bytes:
-        raise BadBundleError(f"encoder: file of {size_bytes} bytes, expected 1 to {limits.file_bytes}")
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import BadBundleError
-from edge_agent.models.vet import VetLimits, vet
+from edge_agent.models.vet import vet
+from edge_agent.models.vetting import VetLimits
 from tests.fakes.tiny_model import tiny_onnx
 
 
