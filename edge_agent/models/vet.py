@@ -25,6 +25,7 @@ from edge_agent.models.vetting import VetLimits, VetReport, require_size
 
 _ANSWER_MAX_BYTES = 64 * 1024
 _SHOWN_STDERR = 400
+_MIB = 1024 * 1024
 
 
 def vet(content: bytes, limits: VetLimits | None = None) -> VetReport:
