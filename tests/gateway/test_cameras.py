@@ -57,6 +57,23 @@ def test_an_unplugged_camera_is_a_retained_alarm_and_recovers_when_it_returns(ga
     until(lambda: without_gaps(witness.parts("top")))
 
 
+@pytest.mark.rtsp
+def test_a_camera_that_hangs_is_told_as_stalled_and_is_judged_again_when_it_goes_on(gateway_with, line, witness):
+    with RtspServer(fps=15) as server:
+        gateway_with({"top": line, "net": {"source": server.url, "mode": "trained", **IMPATIENT}}).start()
+        until(lambda: len(witness.parts("net")) > 5)
+
+        server.freeze()
+        until(lambda: witness.alarm("camera-stalled.net") or witness.alarm("camera-lost.net"))
+        until(lambda: (witness.latest("sum/net") or {}).get("state") == "stalled")
+        goes_on(witness, "top")
+        server.thaw()
+
+        goes_on(witness, "net")
+        until(lambda: not witness.alarm("camera-stalled.net") and not witness.alarm("camera-lost.net"))
+    until(lambda: without_gaps(witness.parts("net")))
+
+
 def test_a_corrupt_picture_among_good_ones_is_a_hold_for_that_part_and_the_next_goes_on(
     gateway_with, ground, broker, witness
 ):

@@ -1,5 +1,7 @@
 """Orders over MQTT: carried out once, answered through their states, remembered over a restart."""
 
+import signal
+
 import pytest
 
 from tests.fakes.broker import Broker
@@ -97,6 +99,19 @@ def test_an_order_that_does_not_apply_is_answered_with_the_reason(gateway, witne
     assert ordered(kind, identity, **args)[-1] in ("rejected", "failed")
 
     assert words in witness.latest(f"ack/{kind}/{identity}")["reason"]
+
+
+def test_an_order_that_comes_while_inspect_is_away_is_carried_out_when_it_returns(gateway, witness, ordered):
+    until(lambda: witness.parts("side"))
+    gateway.signal("inspect", signal.SIGSTOP)
+    witness.command("threshold", "away-1", camera="side", value=0.65)
+    until(lambda: witness.acks("threshold", "away-1") == ["accepted"])
+
+    gateway.signal("inspect", signal.SIGCONT)
+
+    until(lambda: witness.acks("threshold", "away-1") == DONE)
+    until(lambda: witness.last("side").get("threshold") == 0.65)
+    ordered("threshold", "away-2", camera="side", value=0.6)
 
 
 def test_what_commands_changed_survives_kill_9_and_an_edit_of_the_same_key_ends_it(gateway_with, line, tmp_path):

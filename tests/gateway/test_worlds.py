@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.errors import EXIT_OK
 from tests.fakes.gateway import Gateway
 from tests.gateway.conftest import short_folder
 from tests.waiting import until
@@ -51,6 +52,13 @@ def test_the_process_with_the_cameras_has_no_connection_and_the_one_with_the_net
     assert connections("inspect") == []
     assert len(connections("sync")) == 1
     assert not any(name.startswith("/dev/video") for name in opened("sync"))
+
+
+def test_the_process_that_will_learn_says_that_there_is_nothing_to_learn_from_and_ends_well(gateway):
+    done = gateway.cli("serve", "learn")
+
+    assert done.returncode == EXIT_OK
+    assert "learned=nothing" in done.stderr
 
 
 def test_no_payload_holds_a_picture(gateway, witness):

@@ -64,7 +64,20 @@ class Witness(Listener):
         self.publish(f"{PREFIX}cmd/{kind}/{identity}", payload)
 
     def check(self):
-        """Everything heard from the gateway is on a topic of the table, and says what its schema says."""
+        """The laws of everything that was heard: it says what its schema says, and its books balance."""
+        self._check_payloads()
+        for numbers in self.said("tm"):
+            for name in cameras_of(numbers):
+                assert balanced(numbers, name), f"telemetry of {name} does not balance: {numbers}"
+        for message in list(self.heard):
+            if message.topic.startswith(f"{PREFIX}sum/") and message.payload:
+                told = json.loads(message.payload)
+                known = told["passed"] + told["failed"] + told["held"] + told["in_flight"]
+                assert told["captured"] == known, f"summary does not balance: {told}"
+                assert told["in_flight"] >= 0
+                assert told["held"] == sum(told["held_by_reason"].values())
+
+    def _check_payloads(self):
         faults = defaultdict(list)
         for message in list(self.heard):
             if not message.topic.startswith(PREFIX) or not message.payload:
@@ -76,6 +89,18 @@ class Witness(Listener):
                 problems = rules(found[0].name).iter_errors(json.loads(message.payload))
                 faults[message.topic] += [problem.message for problem in problems]
         assert {topic: words for topic, words in faults.items() if words} == {}
+
+
+def cameras_of(numbers):
+    """The cameras that telemetry tells of."""
+    return [name.removesuffix("_captured") for name in numbers if name.endswith("_captured")]
+
+
+def balanced(numbers, camera):
+    """captured = judged + dropped by reason + in flight."""
+    dropped = sum(value for name, value in numbers.items() if name.startswith(f"{camera}_dropped_"))
+    known = numbers[f"{camera}_judged"] + dropped + numbers[f"{camera}_in_flight"]
+    return numbers[f"{camera}_captured"] == known
 
 
 def without_gaps(sequences):
