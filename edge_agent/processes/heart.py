@@ -1,7 +1,7 @@
 """The beat of the inspect process: each second a snapshot and the watchdog, at their intervals telemetry and summaries.
 
-The watchdog of systemd is fed only while work moves: the inspect loop turned, the outbox writer lives, and every camera
-is in a known state. A process that merely exists is restarted.
+The watchdog of systemd is fed only while work moves: the inspect loop turned since the last beat (it turns five times a
+second even when no frame comes) and the outbox writer lives. A process that merely exists is restarted.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edge_agent.sync.payloads import CameraInfo, InfoPayload, ModelPayload
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
+FIRST_REPORT_S = 2.0
 CLOCK_JUMP_S = 5.0
 
 
@@ -67,7 +68,10 @@ class Heart:
         self._alive = alive
         self._started_utc_s = clock.utc_s()
         self._offset_s = clock.utc_s() - clock.mono_s()
-        self._next_s = {"beat": 0.0, "telemetry": 0.0, "summary": 0.0}
+        # The first numbers a moment after the start: a camera that is still opening has nothing to say yet.
+        first_s = clock.mono_s() + FIRST_REPORT_S
+        self._next_s = {"beat": 0.0, "telemetry": first_s, "summary": first_s}
+        self._overloaded = 0
         self._steps = -1
         self._last: dict[str, Inspection] = {}
         self._summaries: dict[str, Message] = {}
@@ -213,7 +217,7 @@ class Heart:
         text = f"{free / 2**20:.0f} MiB free, {wanted / 2**20:.0f} MiB are wanted (storage.min_free_bytes)"
         note(Condition(code="disk-full", subject="reserve", active=free < wanted, text=text))
         overloaded = sum(camera.dropped.get("overload", 0) for camera in live.cameras.values())
-        before, self._overloaded = getattr(self, "_overloaded", overloaded), overloaded
+        before, self._overloaded = self._overloaded, overloaded
         text = f"{overloaded - before} frames could not be judged in the last second and are HOLD"
         note(Condition(code="overload", subject="", active=overloaded > before, text=text))
 

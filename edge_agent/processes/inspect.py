@@ -78,6 +78,7 @@ class _Process:
         settings, clock = started.settings, started.clock
         state_dir, runtime_dir = settings.storage.state_dir, settings.storage.runtime_dir
         self._started = started
+        self._failing: set[str] = set()  # cameras whose model failed on their last picture; inspect thread only
         self._notifier = Notifier.from_environment(os.environ, clock)
         self._ring_sync = ringer(runtime_dir / SYNC_BELL)
         self._writer = OutboxWriter(
@@ -192,13 +193,21 @@ class _Process:
 
     def _publish(self, inspection: Inspection) -> None:
         self._heart.sink(inspection)
+        if inspection.latency is not None and inspection.camera in self._failing:
+            self._failing.discard(inspection.camera)
+            self._note(_model_condition(inspection.camera, active=False, text="the model judges again"))
         self._writer.put(inspection_message(inspection))
 
     def _note(self, condition: Condition) -> None:
         self._desk.note(condition)
 
     def _model_fault(self, camera: str, text: str) -> None:
-        log.error("camera=%s event=model-failed reason=%s", camera, text)
+        self._failing.add(camera)
+        self._note(_model_condition(camera, active=True, text=text))
+
+
+def _model_condition(camera: str, *, active: bool, text: str) -> Condition:
+    return Condition(code="model-failed", subject=f"camera {camera}", active=active, text=text)
 
 
 def _writer_options(settings: Settings) -> WriterOptions:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, ProviderError
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import LoadedModel, ModelStore
 from edge_agent.sync.alarms import Condition
@@ -36,6 +36,7 @@ class _Outcome:
     model: LoadedModel | None
     reason: str | None
     done: Done | None
+    provider_fault: bool = False
 
 
 class ModelsInUse:
@@ -141,7 +142,8 @@ class ModelsInUse:
                 return _Outcome(name=name, digest=None, model=None, reason=reason, done=done)
             model = self._store.verify(digest, self._options, self._flavour)
         except EdgeAgentError as error:
-            return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done)
+            fault = isinstance(error, ProviderError)
+            return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done, provider_fault=fault)
         return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
 
     def _in_background(self, name: str, work: Callable[[], _Outcome]) -> None:
@@ -158,14 +160,16 @@ class ModelsInUse:
         elif outcome.done is None and outcome.reason is not None:
             if outcome.digest is not None:
                 self._failed[outcome.name] = outcome.digest
-            self._report(outcome.name, outcome.reason)
+            self._report(outcome.name, outcome.reason, provider_fault=outcome.provider_fault)
         if outcome.done is not None:
             outcome.done(outcome.reason)
 
-    def _report(self, name: str, reason: str | None) -> None:
+    def _report(self, name: str, reason: str | None, *, provider_fault: bool = False) -> None:
         self._news |= self._reasons.get(name) != reason
         if reason is None:
             self._reasons.pop(name, None)
         else:
             self._reasons[name] = reason
-        self._note(Condition(code="model-failed", subject=name, active=reason is not None, text=reason or "loaded"))
+        for code, meant in (("model-failed", not provider_fault), ("provider-fallback", provider_fault)):
+            active = reason is not None and meant
+            self._note(Condition(code=code, subject=name, active=active, text=reason or "loaded"))

@@ -70,8 +70,10 @@ class Orders:
             self._end(command, "rejected", f"{command.type}: nothing in the inspect process carries it out")
             return
         try:
-            if command.type == "model":
-                self._advance(command, "executing", None, None)
+            # A rollback done twice is undone: unless it is on disk that we began, we do not begin. The other commands
+            # set a state, and setting it again does no harm.
+            if command.type == "model" and not self._advance(command, "executing", None, None):
+                return
             result = execute(self._floor, command.args, lambda reason: self._finish(command, reason))
         except BadCommandError as error:
             self._end(command, "failed" if command.type == "model" else "rejected", str(error))
@@ -88,13 +90,15 @@ class Orders:
         log.info("command=%s id=%s event=%s reason=%s", command.type, command.id, state, reason)
         self._advance(command, state, reason, result)
 
-    def _advance(self, command: Command, state: AckState, reason: str | None, result: Any) -> None:
+    def _advance(self, command: Command, state: AckState, reason: str | None, result: Any) -> bool:
+        """Whether the new state is on disk."""
         try:
             self._inbox.advance(command.id, state, reason=reason, result=result)
         except (TransientError, BadCommandError) as error:
-            # The effect stands; the sender learns it when the same id is sent again.
             log.warning("command=%s id=%s state=%s unsaved reason=%s", command.type, command.id, state, error)
+            return False
         self._ring()
+        return True
 
 
 def _threshold(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
