@@ -200,6 +200,8 @@ class OutboxWriter:
             with self._changed:
                 self._crash = error
                 self._changed.notify_all()
+        finally:
+            self._committer.close()
 
     def _work(self) -> None:
         failures = 0
@@ -211,7 +213,6 @@ class OutboxWriter:
             self._clock.wait(self._hurry, _pause_s(failures) if failures else self._options.window_s)
             self._hurry.clear()
             failures = 0 if self._commit() else failures + 1
-        self._committer.close()
 
     def _commit(self) -> bool:
         """One group; True when it is durable."""
