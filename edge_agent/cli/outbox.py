@@ -60,7 +60,7 @@ def report_of(path: Path, now_utc_s: float) -> dict[str, Any]:
         TransientError: it is there and cannot be read.
     """
     from edge_agent.sync import outbox_table as table
-    from edge_agent.sync.outbox import inspect_outbox
+    from edge_agent.sync.outbox_file import inspect_outbox
 
     if not path.exists():
         return {"file": str(path), "exists": False, "queued": 0, "queued_bytes": 0, "oldest_age_s": None}

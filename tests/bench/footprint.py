@@ -20,7 +20,7 @@ import cv2
 import psutil
 
 from edge_agent.capture.synthetic import SyntheticLine
-from edge_agent.sync.outbox import inspect_outbox
+from edge_agent.sync.outbox_file import inspect_outbox
 from tests.bench.gateway import default_store, folder, loads, pause, running, until, write_config
 from tests.bench.report import Options, Progress, run_bench
 from tests.fakes.broker import Broker

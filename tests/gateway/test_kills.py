@@ -7,7 +7,7 @@ import signal
 from edge_agent.errors import EXIT_CONFIG
 from edge_agent.sync import outbox_table as table
 from edge_agent.sync.messages import Priority
-from edge_agent.sync.outbox import inspect_outbox
+from edge_agent.sync.outbox_file import inspect_outbox
 from tests.fakes.broker import Broker
 from tests.gateway.witness import Witness, without_gaps
 from tests.waiting import until
