@@ -1,0 +1,142 @@
+"""Run the benches one after another and write their figures into README.md, between its two marks.
+
+    python -m tests.bench.table               all of them, about ten minutes; let nothing else run meanwhile
+    python -m tests.bench.table outbox        only these; the others keep their rows
+
+The rows are kept in docs/benchmarks.json, with machine and versions, so that a figure can be traced to its run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.clock import SystemClock, rfc3339
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs" / "benchmarks.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures: python -m tests.bench.table -->", "<!-- /figures -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: what, where it stands in the bench's JSON, and what we aim for."""
+
+    what: str
+    value: Callable[[dict[str, Any]], str]
+    target: str
+
+
+ROWS: dict[str, tuple[Row, ...]] = {
+    "inspect": (
+        Row(
+            what="whole pipeline beside a bare `session.run` loop, same model and threads",
+            value=lambda r: f"{r['ratio']:.3f} ({r['pipeline_fps']:.0f} of {r['raw_fps']:.0f} frames/s, 1 thread)",
+            target=">= .90",
+        ),
+        Row(
+            what="prepare / encode / decide, median",
+            value=lambda r: (
+                " / ".join(f"{r['stage_ms'][s]['p50']:.2f}" for s in ("prepare_ms", "encode_ms", "decide_ms")) + " ms"
+            ),
+            target="report",
+        ),
+    ),
+    "quantise": (
+        Row(
+            what="int8 beside fp32, 1 thread",
+            value=lambda r: f"{r['speedup']:.2f}x ({r['fp32_ms']:.2f} -> {r['int8_ms']:.2f} ms)",
+            target=">= 1.9",
+        ),
+        Row(
+            what="macro-F1 fp32 -> int8 of a ridge head, test split",
+            value=lambda r: ", ".join(
+                f"{name} {r['f1_fp32'][name]:.4f} -> {r['f1_int8'][name]:.4f}" for name in r["f1_fp32"]
+            ),
+            target="drop <= .005",
+        ),
+    ),
+    "footprint": (
+        Row(what="exec to first committed verdict", value=lambda r: f"{r['cold_start_s']:.2f} s", target="<= 1.5 s"),
+        Row(
+            what="RSS inspect / sync",
+            value=lambda r: f"{r['rss_inspect_mib']:.0f} / {r['rss_sync_mib']:.0f} MiB",
+            target="130 / 45",
+        ),
+        Row(what="torch loaded", value=lambda r: str(r["torch_loaded"]).lower(), target="false"),
+        Row(
+            what="CPU at 10 frames/s beside the bare model; beside reading, preparing and running it",
+            value=lambda r: (
+                f"{r['cpu_ratio_10fps']:.2f}; {r['cpu_ratio_same_work']:.2f} "
+                f"({r['cpu_share']['inspect']:.1%} of a core)"
+            ),
+            target="<= 1.3",
+        ),
+    ),
+    "latency": (
+        Row(
+            what="capture to sinks, p99, beside bare inference p99 at 10 frames/s",
+            value=lambda r: f"{r['sink_p99_over_raw_p99']:.2f} ({r['sink_ms']['p99']:.1f} ms)",
+            target="<= 2.0",
+        ),
+        Row(what="capture to MQTT delivery, median", value=lambda r: f"{r['mqtt_p50_ms']:.0f} ms", target="<= 100 ms"),
+    ),
+    "outbox": (
+        Row(
+            what="inspections queued over an outage, then drained",
+            value=lambda r: f"{r['queued']:,} queued, {r['lost']} lost, {r['duplicated_applied']} applied twice",
+            target="0 lost",
+        ),
+        Row(what="drain on loopback", value=lambda r: f"{r['messages_per_s']:,.0f} messages/s", target=">= 1,000"),
+    ),
+    "goodonly": (
+        Row(
+            what="good-only start, AUROC on the test split (recall at 2 % false alarms)",
+            value=lambda r: ", ".join(
+                f"{name} {found['auroc']:.3f} ({found['recall_at_2pct_fa']:.2f})" for name, found in r["sets"].items()
+            ),
+            target="report",
+        ),
+    ),
+}
+
+
+def main() -> None:
+    kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for bench in sys.argv[1:] or ROWS:
+        print(f"{bench} ...", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"tests.bench.{bench}", "--json"], cwd=ROOT, check=True, stdout=-1)
+        kept[bench] = json.loads(done.stdout.splitlines()[-1]) | {"run_at": rfc3339(SystemClock().utc_s())}
+        KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    text = README.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table(kept)}\n{END}{after}")
+
+
+def table(kept: dict[str, Any]) -> str:
+    """The figures as a Markdown table, with the machine below."""
+    lines = ["| bench | what | measured | target |", "|---|---|---|---|"]
+    for bench, rows in ROWS.items():
+        if bench in kept:
+            lines += [f"| `{bench}` | {row.what} | {row.value(kept[bench])} | {row.target} |" for row in rows]
+    newest = max(kept.values(), key=lambda result: result["run_at"])
+    machine, versions = newest["machine"], newest["versions"]
+    lines += [
+        "",
+        (
+            f"{machine['cores']} cores of {machine['cpu']} ({', '.join(machine['flags'])}), a shared virtual machine, "
+            f"kernel {machine['kernel']}, Python {versions['python']}, ONNX Runtime {versions['onnxruntime']}, "
+            f"{newest['run_at'][:10]}. Medians over several runs, ratios within one run."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
