@@ -54,7 +54,11 @@ class RefusedError(EdgeAgentError):
 
 
 class BadPictureError(RefusedError):
-    """Bytes that are not a picture we can decode, or a picture beyond the limits."""
+    """Bytes that are not a picture we can decode, or a picture beyond the limits; `part` names the part where known."""
+
+    def __init__(self, message: str, *, part: str | None = None) -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class BadBundleError(RefusedError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Frame:
     path: str | None = None
     prepared: NDArray[np.uint8] | None = field(default=None, repr=False)
     prepare_ms: float = 0.0
+
+    @property
+    def part_id(self) -> str | None:
+        """What identifies the part: what a trigger said, else the name of the file that shows it."""
+        return self.part if self.part is not None or self.path is None else PurePath(self.path).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,20 +189,6 @@ def lock_file(path: Path, owner: str) -> IO[str]:
     return file
 
 
-def lock_holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock at `path`, or None when nobody does."""
-    try:
-        with path.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                text = file.read().strip()
-                return int(text) if text.isdigit() else -1
-            return None
-    except OSError:
-        return None
-
-
 def free_bytes(path: Path) -> int:
     """Bytes that an unprivileged process may still write on the file system of `path`."""
     numbers = os.statvfs(path)

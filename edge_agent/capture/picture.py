@@ -74,11 +74,11 @@ def read_picture(path: Path) -> Image:
         with path.open("rb") as file:
             content = file.read(MOST_PICTURE_BYTES + 1)
     except OSError as error:
-        raise BadPictureError(f"{path}: cannot be read ({error.strerror})") from error
+        raise BadPictureError(f"{path}: cannot be read ({error.strerror})", part=path.name) from error
     try:
         return decode(content)
     except BadPictureError as error:
-        raise BadPictureError(f"{path}: {error}") from error
+        raise BadPictureError(f"{path}: {error}", part=path.name) from error
 
 
 def prepare(image: Image, size: tuple[int, int]) -> Image:

@@ -52,7 +52,7 @@ class _Lane:
             sequence=frame.sequence,
             captured_utc_s=frame.captured_utc_s,
             reason=reason,
-            part=frame.part,
+            part=frame.part_id,
         )
 
 
@@ -118,13 +118,21 @@ class FrameQueue:
                 return lane.dropped_as(lane.waiting.popleft(), HoldReason.OVERLOAD)
             return None
 
-    def lost(self, camera: str, *, captured_utc_s: float, captured_mono_s: float, reason: HoldReason) -> Drop:
+    def lost(
+        self,
+        camera: str,
+        *,
+        captured_utc_s: float,
+        captured_mono_s: float,
+        reason: HoldReason,
+        part: str | None = None,
+    ) -> Drop:
         """Number and drop a frame that has no picture to queue: what came could not be decoded."""
         with self._lock:
             lane = self._lanes[camera]
             lane.count(captured_mono_s)
             lane.dropped[reason] += 1
-            return Drop(camera=camera, sequence=lane.captured, captured_utc_s=captured_utc_s, reason=reason)
+            return Drop(camera=camera, sequence=lane.captured, captured_utc_s=captured_utc_s, reason=reason, part=part)
 
     def get(self, timeout_s: float) -> Frame | None:
         """The next frame, cameras in turn; None when none came within `timeout_s`. End it with `done` or `drop`."""

@@ -192,6 +192,7 @@ class Reader:
                 captured_utc_s=clock.utc_s(),
                 captured_mono_s=clock.mono_s(),
                 reason=HoldReason.CAMERA,
+                part=error.part,
             )
         self._wiring.on_drop(drop, str(error))
 

@@ -95,12 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(arguments: argparse.Namespace) -> Place:
     """The one look at configuration and device; without a configuration, defaults and what is detected."""
+    import math
     import platform
 
     from edge_agent.config.locate import locate
     from edge_agent.config.sections import DeviceKeys, Models
     from edge_agent.config.settings import load
     from edge_agent.models.store import ModelStore
+    from edge_agent.models.vet import vet
+    from edge_agent.models.vetting import VetLimits
     from edge_agent.processes.runtime_plan import plan_for
 
     device, models, state = DeviceKeys(), Models(), DEFAULT_STATE
@@ -111,7 +114,13 @@ def _place(arguments: argparse.Namespace) -> Place:
         device, models, state = settings.device, settings.models, settings.storage.state_dir
     state = arguments.state or state
     plan = plan_for(device, models, state, Path("/"), platform.machine())
-    return Place(store=ModelStore(state / "models"), runtime=plan.runtime, flavour=plan.flavour)
+    limits = VetLimits(wall_s=math.ceil(models.vet_timeout_s))
+    store = ModelStore(
+        state / "models",
+        vetting=lambda content: vet(content, limits),
+        limit_bytes=models.bundle_limit_bytes,
+    )
+    return Place(store=store, runtime=plan.runtime, flavour=plan.flavour)
 
 
 def _build(arguments: argparse.Namespace) -> int:

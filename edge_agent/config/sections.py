@@ -191,10 +191,10 @@ class Models(Section):
         "auto", "`auto` takes the flavour that the device profile names.", apply=Apply.RESTART
     )
     bundle_limit_bytes: int = key(
-        256 * MIB, "Largest bundle that is accepted.", apply=Apply.LIVE, ge=MIB, le=4096 * MIB
+        256 * MIB, "Largest bundle that is accepted.", apply=Apply.RESTART, ge=MIB, le=4096 * MIB
     )
     vet_timeout_s: float = key(
-        60.0, "Longest dry run of a new model in its own process.", apply=Apply.LIVE, ge=1, le=1800
+        60.0, "Longest dry run of a new model in its own process.", apply=Apply.RESTART, ge=1, le=1800
     )
 
 
@@ -278,15 +278,15 @@ class Outbox(Section):
     limit_bytes: int = key(
         512 * MIB,
         "Space for waiting messages; beyond it the least important go first.",
-        apply=Apply.LIVE,
+        apply=Apply.RESTART,
         ge=MIB,
         le=1024 * 1024 * MIB,
     )
     max_age_days: float = key(
-        30.0, "Older messages are dropped and counted; alarms are kept.", apply=Apply.LIVE, gt=0, le=3650
+        30.0, "Older messages are dropped and counted; alarms are kept.", apply=Apply.RESTART, gt=0, le=3650
     )
     commit_window_ms: int = key(
-        20, "Verdicts of so many milliseconds share one write to disk.", apply=Apply.LIVE, ge=0, le=1000
+        20, "Verdicts of so many milliseconds share one write to disk.", apply=Apply.RESTART, ge=0, le=1000
     )
 
 

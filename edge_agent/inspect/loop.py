@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.clock import Clock
@@ -146,7 +145,7 @@ class InspectLoop:
         taken_s = self._clock.mono_s()
         if lane is None or lane.paused or lane.encoder is None or lane.assessor is None:
             reason = HoldReason.PAUSED if lane is not None and lane.paused else HoldReason.MODEL
-            return _unjudged(frame, part_of(frame), reason, lane.digest if lane else None)
+            return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None)
         try:
             picture = frame.prepared
             if picture is None or picture.shape[:2] != lane.encoder.input_px:
@@ -159,7 +158,7 @@ class InspectLoop:
         except (RefusedError, TransientError) as error:
             # The model failed on this very picture: the part is held, the line goes on, a person is told.
             self._on_fault(frame.camera, str(error))
-            return _unjudged(frame, part_of(frame), HoldReason.MODEL, lane.digest)
+            return _unjudged(frame, frame.part_id, HoldReason.MODEL, lane.digest)
         memory = self._memories.get(frame.camera, Memory())
         decision, self._memories[frame.camera] = decide(assessment, lane.rules, memory)
         times = StepTimes(taken_s=taken_s, prepared_s=prepared_s, encoded_s=encoded_s, decided_s=self._clock.mono_s())
@@ -185,11 +184,6 @@ def _unjudged(what: Frame | Drop, part: str | None, reason: HoldReason, digest: 
     )
 
 
-def part_of(frame: Frame) -> str | None:
-    """What identifies the part: what a trigger said, else the name of the file that shows it."""
-    return frame.part if frame.part is not None or frame.path is None else PurePath(frame.path).name
-
-
 def _inspection(
     frame: Frame, assessment: Assessment, decision: Decision, digest: str | None, times: StepTimes
 ) -> Inspection:
@@ -212,5 +206,5 @@ def _inspection(
             decide_ms=(times.decided_s - times.encoded_s) * 1e3,
             total_ms=(times.decided_s - frame.captured_mono_s) * 1e3,
         ),
-        part=part_of(frame),
+        part=frame.part_id,
     )

@@ -39,7 +39,7 @@ def golden_to_bytes(golden: Golden) -> bytes:
     """The golden file: the same bytes for the same arrays."""
     tensors: dict[str, NDArray[Any]] = {_PICTURES: golden.pictures}
     tensors |= {_VECTOR + flavour: vectors for flavour, vectors in golden.vectors.items()}
-    return safetensors.numpy.save(tensors)
+    return _save(tensors)
 
 
 def golden_from_bytes(content: bytes, *, input_px: tuple[int, int], dimension: int, flavours: set[str]) -> Golden:
@@ -67,7 +67,7 @@ def scores_of(head: LinearHead, golden: Golden) -> dict[str, NDArray[np.float32]
 
 def scores_to_bytes(scores: Vectors) -> bytes:
     """The file of golden scores."""
-    return safetensors.numpy.save(dict(scores))
+    return _save(scores)
 
 
 def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> dict[str, NDArray[np.float32]]:
@@ -85,7 +85,7 @@ def head_to_bytes(head: LinearHead) -> bytes:
     """The head file: the same bytes for the same head."""
     tensors, about = to_arrays(head)
     # safetensors 0.8 writes several entries in an order of chance; one entry has no order.
-    return safetensors.numpy.save(tensors, metadata={_ABOUT: json.dumps(about, sort_keys=True)})
+    return _save(tensors, {_ABOUT: json.dumps(about, sort_keys=True)})
 
 
 def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
@@ -98,6 +98,12 @@ def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
     if head.dimension != dimension:
         raise BadBundleError(f"head: made for {head.dimension} features, the encoder gives {dimension}")
     return head
+
+
+def _save(tensors: Vectors | Mapping[str, NDArray[Any]], about: dict[str, str] | None = None) -> bytes:
+    # safetensors 0.8 writes memory as it lies: an array in column order would come back scrambled.
+    rows = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return safetensors.numpy.save(rows, metadata=about)
 
 
 def _load(content: bytes, what: str) -> dict[str, NDArray[Any]]:

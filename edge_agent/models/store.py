@@ -31,6 +31,7 @@ from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
 
 DEFAULT_FLAVOUR = "u8s8"
+BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,13 @@ class ModelStore:
         *,
         clock: Clock | None = None,
         vetting: Callable[[bytes], VetReport] = vet,
+        limit_bytes: int = BUNDLE_LIMIT_BYTES,
         write: Callable[[Path, bytes], None] = replace_file,
     ) -> None:
         self.root = root
         self._clock = clock or SystemClock()
         self._vet = vetting
+        self._limit_bytes = limit_bytes
         self._write = write
         self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
         with storage_faults(root):
@@ -85,6 +88,11 @@ class ModelStore:
         """
         manifest_bytes = read_bounded(bundle_dir / bundle.MANIFEST_NAME, bundle.MANIFEST_MAX_BYTES)
         manifest = bundle.from_bytes(manifest_bytes)
+        size = sum(file.size for file in manifest.files)
+        if size > self._limit_bytes:
+            raise BadBundleError(
+                f"{bundle_dir}: {size} bytes, at most {self._limit_bytes} are accepted (models.bundle_limit_bytes)"
+            )
         contents = {file.name: read_file(bundle_dir / file.name, file) for file in manifest.files}
         with self._writing():
             self._check(manifest, contents)

@@ -93,13 +93,19 @@ class LaneBook:
     def __init__(self, files: GoodOnlyFiles) -> None:
         self._files = files
         self._assessors: dict[str, tuple[_Ground, HeadAssessor | GoodOnlyAssessor]] = {}
+        self._lanes: dict[str, Lane] = {}
 
     def build(
         self, cameras: Mapping[str, Camera], models: Mapping[str, LoadedModel], overrides: Overrides
     ) -> dict[str, Lane]:
-        """The lane of every camera; one without an encoder where its model is missing."""
+        """The lane of every camera.
+
+        One whose model is not loaded (yet) keeps the lane it has, so that no part goes unjudged while another model is
+        being loaded; without such a lane it has none that can judge.
+        """
         self._assessors = {name: kept for name, kept in self._assessors.items() if name in cameras}
-        return {name: self._lane(name, camera, models, overrides) for name, camera in cameras.items()}
+        self._lanes = {name: self._lane(name, camera, models, overrides) for name, camera in cameras.items()}
+        return dict(self._lanes)
 
     def mode(self, camera: str) -> str:
         """What the status shows: head, good-only, or how far learning is."""
@@ -110,7 +116,8 @@ class LaneBook:
         model = models.get(camera.model)
         paused = name in overrides.paused
         if model is None:
-            return Lane(encoder=None, assessor=None, digest=None, rules=Rules(), paused=paused)
+            nothing = Lane(encoder=None, assessor=None, digest=None, rules=Rules())
+            return dataclasses.replace(self._lanes.get(name, nothing), paused=paused)
         rules = rules_of(camera, model, overrides.thresholds.get(name))
         return Lane(
             encoder=model.encoder,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import BadBundleError
+from edge_agent.learn.head import LinearHead
 from edge_agent.models import arrays
 
 
@@ -104,3 +105,29 @@ def test_a_head_that_says_nothing_sensible_of_itself_is_refused(rng, about):
 
     with pytest.raises(BadBundleError, match="head: "):
         arrays.head_from_bytes(safetensors.numpy.save(tensors, metadata={"about": about}), dimension=4)
+
+
+def test_a_head_in_column_order_comes_back_as_it_was(rng):
+    count, dimension = 3, 5
+    weights = np.asfortranarray(rng.standard_normal((dimension, count)).astype(np.float32))
+    head = LinearHead(
+        classes=("a", "b", "ok"),
+        good_classes=frozenset({"ok"}),
+        weights=weights,
+        bias=np.zeros(count, np.float32),
+        mean=np.zeros(dimension, np.float32),
+        scale=np.ones(dimension, np.float32),
+    )
+
+    found = arrays.head_from_bytes(arrays.head_to_bytes(head), dimension=dimension)
+
+    np.testing.assert_array_equal(found.weights, weights)
+
+
+def test_golden_vectors_in_column_order_come_back_as_they_were(golden):
+    golden["vector.u8s8"] = np.asfortranarray(golden["vector.u8s8"])
+    made = arrays.Golden(pictures=golden["pictures"], vectors={"u8s8": golden["vector.u8s8"]})
+
+    found = arrays.golden_from_bytes(arrays.golden_to_bytes(made), input_px=(32, 32), dimension=24, flavours={"u8s8"})
+
+    np.testing.assert_array_equal(found.vectors["u8s8"], golden["vector.u8s8"])

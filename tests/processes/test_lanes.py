@@ -71,6 +71,15 @@ def test_a_camera_whose_model_is_missing_has_a_lane_that_holds(book):
     assert book.mode("press-3") == "no model"
 
 
+def test_a_camera_that_changes_to_a_model_that_is_not_loaded_yet_is_judged_by_the_present_one_meanwhile(load, book):
+    model = load()
+    before = book.build({"press-3": camera()}, {"surface": model}, Overrides())["press-3"]
+
+    during = book.build({"press-3": camera(model="other")}, {"surface": model}, Overrides())["press-3"]
+
+    assert (during.encoder, during.digest) == (before.encoder, before.digest)
+
+
 def test_learning_goes_on_undisturbed_when_lanes_are_built_anew_or_only_the_head_changes(load, book):
     model = load("synthetic-line")
     cameras = {"press-3": camera(good_only_parts=10)}
