@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def read_picture(path: Path) -> Image:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_PICTURE_BYTES + 1)
+            # Asked for the limit itself, Python would make a buffer of that size for every picture.
+            content = file.read(min(MOST_PICTURE_BYTES, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise BadPictureError(f"{path}: cannot be read ({error.strerror})", part=path.name) from error
     try:
