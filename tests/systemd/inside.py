@@ -1,15 +1,18 @@
 """Run by root in the container at boot: installs the gateway as docs/service.md says, does to it what a plant does, and
 writes what it sees to /stage/facts.jsonl, one line a step. It judges nothing: test_real_systemd.py does.
 
-Only the standard library. A step that fails writes its traceback as `fault` and the next one is tried.
+Only the standard library. A step that fails writes its traceback as `fault`; the next one is tried, unless the gateway
+did not even start.
 """
 
 import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import threading
 import traceback
@@ -21,7 +24,14 @@ SERVICES = ("inspect", "sync", "learn")
 PASSWORDS = {"gw": "from-the-credential-store", "witness": "another"}
 PREFIX = "acme/lyon/ev1/gw-07/"
 # 203.0.113.0/24 is for documentation (RFC 5737): public, and nobody's. 10/8 is where cameras stand.
-PLACES = {"public": ("203.0.113.7", 7777), "camera": ("10.20.30.40", 7777), "loopback": ("127.0.0.1", 1883)}
+PLACES = {
+    "public": ("203.0.113.7", 7777),
+    "camera": ("10.20.30.40", 7777),
+    "neighbour": ("10.20.30.41", 7777),
+    "loopback": ("127.0.0.1", 1883),
+}
+# A character device that is no camera and no accelerator, and that anybody may open: the kernel's log, for writing.
+FORBIDDEN_DEVICE = Path("/dev/edge-agent-test")
 POLL_S = 0.1
 LONG_S = 90.0  # longer than the longest WatchdogSec and its restart
 STEPS = []
@@ -67,9 +77,9 @@ def journal(name, since="0"):
     return run("journalctl", "--no-pager", "-q", "-o", "cat", "-u", unit(name), f"--since=@{since}").stdout
 
 
-def ask(topic, count=1, wait_s=20, user="witness", password=None, check=True):
+def ask(topic, count=1, wait_s=20, password=PASSWORDS["witness"], check=True):
     """Messages on a topic below our prefix, as the broker hands them out."""
-    who = ("-h", "127.0.0.1", "-u", user, "-P", password or PASSWORDS[user])
+    who = ("-h", "127.0.0.1", "-u", "witness", "-P", password)
     done = run("mosquitto_sub", *who, "-t", PREFIX + topic, "-C", str(count), "-W", str(wait_s), "-v", check=check)
     return done.stdout.splitlines() if check else done.returncode
 
@@ -104,7 +114,7 @@ def connected(*prefix):
 def network():
     """Addresses of our own on loopback stand for the world; someone listens there."""
     run("ip", "link", "set", "lo", "up")
-    for host, port in (PLACES["public"], PLACES["camera"]):
+    for host, port in (PLACES[name] for name in ("public", "camera", "neighbour")):
         run("ip", "address", "add", f"{host}/32", "dev", "lo")
         listener = socket.create_server((host, port))
         threading.Thread(target=_accept, args=(listener,), daemon=True).start()
@@ -114,13 +124,27 @@ def network():
         "free": connected(),
         "free_unit": connected("systemd-run", "--quiet", "--wait", "--collect"),
         "denied_unit": connected(*denied),
-        "namespace": os.readlink("/proc/self/ns/net"),
+        "namespace": str(Path("/proc/self/ns/net").readlink()),
     }
 
 
 def _accept(listener):
     while True:
         listener.accept()[0].close()
+
+
+@step
+def device():
+    """A node that any unit may open unless its DevicePolicy= says otherwise; whether that is enforced in here."""
+    os.mknod(FORBIDDEN_DEVICE, 0o666 | stat.S_IFCHR, os.makedev(1, 11))
+    FORBIDDEN_DEVICE.chmod(0o666)
+    return {"free_unit": _opened(), "denied_unit": _opened("-p", "DevicePolicy=closed")}
+
+
+def _opened(*properties):
+    program = f"import os; os.open({str(FORBIDDEN_DEVICE)!r}, os.O_WRONLY)"
+    unit_of_nobody = ("systemd-run", "--quiet", "--wait", "--collect", "-p", "User=nobody", *properties)
+    return run(*unit_of_nobody, "/usr/bin/python3", "-c", program, check=False).returncode == 0
 
 
 @step
@@ -134,7 +158,7 @@ def broker():
     text = f"listener 1883 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
     Path("/etc/mosquitto/conf.d/test.conf").write_text(text)
     run("systemctl", "restart", "mosquitto")
-    return {"wrong_password": ask("#", password="wrong", wait_s=2, check=False)}
+    return {"wrong_password": ask("#", password=PASSWORDS["gw"], wait_s=2, check=False)}
 
 
 @step
@@ -155,11 +179,16 @@ def install():
     model = run("runuser", "-u", "edge-agent", "--", "edge-agent", *words)
     (STAGE / "places.json").write_text(json.dumps(PLACES))
     for name in SERVICES:
-        drop_in = UNITS / f"{unit(name)}.d" / "probe.conf"
-        drop_in.parent.mkdir()
-        drop_in.write_text(f"[Service]\nExecStartPre=-/usr/bin/python3 /stage/probe.py {name} /stage/places.json\n")
+        text = f"[Service]\nExecStartPre=-/usr/bin/python3 /stage/probe.py {name} /stage/places.json\n"
+        _drop_in(name, "probe.conf", text)
     run("systemctl", "daemon-reload")
     return {"said": done.stderr, "model": model.stdout}
+
+
+def _drop_in(name, file, text):
+    path = UNITS / f"{unit(name)}.d" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
 
 
 def _program():
@@ -202,10 +231,22 @@ def sandbox():
 
 
 @step
+def drop_ins():
+    """The drop-ins of docs/service.md: one camera's address, and a credential by its path."""
+    for name in ("inspect", "sync"):
+        _drop_in(name, "site.conf", (STAGE / f"{name}.conf").read_text())
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", unit("inspect"), unit("sync"))
+    until(lambda: snapshot("sync")["connected"] and str(snapshot("sync")["pid"]) == show("sync")["MainPID"])
+    return {"connect": probe("inspect")["connect"], "credentials": probe("sync")["credentials"]}
+
+
+@step
 def without_probes():
     for name in SERVICES:
-        (UNITS / f"{unit(name)}.d" / "probe.conf").unlink()
+        shutil.rmtree(UNITS / f"{unit(name)}.d")
     run("systemctl", "daemon-reload")
+    run("systemctl", "restart", unit("inspect"), unit("sync"))
     exposure = {}
     for name in SERVICES:
         text = run("systemd-analyze", "security", "--no-pager", unit(name)).stdout
@@ -233,7 +274,7 @@ def learn_by_request():
 def reload():
     """Another fps in the file, told by `systemctl reload` of the target."""
     before = {name: show(name) for name in ("inspect", "sync")}
-    digest, fps = snapshot("inspect")["config_digest"], _fps()
+    digest, fps = snapshot("inspect")["config_digest"], until(lambda: _fps() if _fps() > 5 else None)
     CONFIG.write_text(CONFIG.read_text().replace("fps: 10", "fps: 3"))
     done = run("systemctl", "reload", "edge-agent.target", check=False)
     facts = {"rc": done.returncode, "said": done.stderr, "before": before, "fps_before": fps}
@@ -308,6 +349,8 @@ def main():
                 facts = {"fault": traceback.format_exc()}
             file.write(json.dumps({"step": function.__name__, **facts}) + "\n")
             file.flush()
+            if "fault" in facts and function in (network, broker, install, start):
+                return
 
 
 def _everything():

@@ -7,6 +7,7 @@
 The root starts `/stage/inside.py` at boot, whatever the caller binds there, and is off when that has ended.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -109,7 +110,7 @@ def gateway_packages(cache, root):
 def boot(root, stage, read_only, *, log, deadline_s):
     """Boot, with `stage` writable at /stage and each (source, target) of `read_only`; returns when it is off.
 
-    It has loopback and no other network. Its console goes to the file `log`.
+    At the deadline it is made to be. It has loopback and no other network. Its console goes to the file `log`.
     """
     command = ["systemd-nspawn", "--quiet", "--boot", "--directory", root, "--volatile=overlay", "--private-network"]
     command += ["--register=no", "--keep-unit", "--machine", f"edge-agent-{os.getpid()}"]
@@ -121,14 +122,14 @@ def boot(root, stage, read_only, *, log, deadline_s):
     with log.open("wb") as console:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment)
         try:
-            return child.wait(deadline_s)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(deadline_s)
         finally:
-            if child.poll() is None:
-                child.terminate()  # nspawn passes it on as a request to power off
-                _end(child)
+            _end(child)
 
 
 def _end(child, grace_s=15):
+    child.terminate()  # nspawn passes it on as a request to power off
     try:
         child.wait(grace_s)
     except subprocess.TimeoutExpired:

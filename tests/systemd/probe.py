@@ -55,9 +55,10 @@ def found(places):
         "evidence": attempt((STATE / "evidence" / "part.png").read_bytes),
         "writable_code": writable_code(),
         "connect": {name: connect(host, port) for name, (host, port) in places.items()},
-        "network_namespace": os.readlink("/proc/self/ns/net"),
-        "devices": sorted(os.listdir("/dev")),
-        "credentials": sorted(os.listdir(credentials)) if credentials else [],
+        "network_namespace": str(Path("/proc/self/ns/net").readlink()),
+        "forbidden_device": attempt(lambda: os.close(os.open("/dev/edge-agent-test", os.O_WRONLY))),
+        "devices": sorted(path.name for path in Path("/dev").iterdir()),
+        "credentials": sorted(path.name for path in Path(credentials).iterdir()) if credentials else [],
         "foreign_processes": attempt(Path("/proc/1/status").read_bytes),
     }
 

@@ -17,9 +17,10 @@ from tests.systemd import nspawn
 
 CHECKOUT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-BLOCK = re.compile(
-    r"<!-- tests/systemd/test_real_systemd\.py runs this block as it stands -->\n```sh\n(.*?)```", re.DOTALL
-)
+PAGE = CHECKOUT / "docs" / "service.md"
+# A block of the page that is run or written as it stands: a shell's, or a drop-in of the unit that its first line names.
+BLOCK = re.compile(r"<!-- tried as it stands -->\n```(?:sh|ini)\n(.*?)```", re.DOTALL)
+DROP_IN = re.compile(r"# /etc/systemd/system/edge-agent-(\w+)\.service\.d/")
 DEADLINE_S = 300
 EXPOSURE_LIMIT = 1.5
 ALWAYS_ON = ("inspect", "sync")
@@ -55,7 +56,9 @@ def facts(tmp_path_factory):
     read_only = ((program, "/opt/program"), (packages, "/opt/packages"))
     nspawn.boot(root, stage, read_only, log=console, deadline_s=DEADLINE_S)
     noted = stage / "facts.jsonl"
-    assert noted.exists(), f"the container noted nothing; its console:\n{console.read_text(errors='replace')[-4000:]}"
+    assert noted.exists(), (
+        f"the container noted nothing in {DEADLINE_S} s; its console:\n{console.read_text(errors='replace')[-4000:]}"
+    )
     return {line.pop("step"): line for line in map(json.loads, noted.read_text().splitlines())}
 
 
@@ -67,8 +70,10 @@ def _fill(stage, program):
         shutil.copytree(source, program / source.name, ignore=skip)
     shutil.copytree(CHECKOUT / "systemd", stage / "systemd")
     tiny_bundle(stage / "bundle")
-    blocks = BLOCK.findall((CHECKOUT / "docs" / "service.md").read_text())
-    (stage / "install.sh").write_text("".join(blocks))
+    commands, drop_ins = _page()
+    (stage / "install.sh").write_text("".join(commands))
+    for name, text in drop_ins.items():
+        (stage / f"{name}.conf").write_text(text)
     (stage / "agent.yaml").write_text(AGENT)
     for name in ("inside.py", "probe.py"):
         shutil.copyfile(HERE / name, stage / name)
@@ -77,19 +82,38 @@ def _fill(stage, program):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+def _page():
+    """What docs/service.md tells a person to type, and its drop-ins by the service they are of."""
+    blocks = BLOCK.findall(PAGE.read_text())
+    drop_ins = {found[1]: block for block in blocks if (found := DROP_IN.match(block))}
+    return [block for block in blocks if not DROP_IN.match(block)], drop_ins
+
+
 @pytest.fixture
 def step(facts):
     """The facts of one step; fails with its traceback, and with the journal, where it did not come to its end."""
 
     def of(name):
         found = facts.get(name)
-        assert found is not None, f"{name} was not reached; {sorted(facts)} were"
+        faults = "".join(f"\n{other}: {facts[other]['fault']}" for other in facts if "fault" in facts[other])
+        assert found is not None, f"{name} was not reached in {DEADLINE_S} s, only {', '.join(facts)}{faults}"
         assert "fault" not in found, (
             f"{name}: {found['fault']}\njournal:\n{facts.get('end', {}).get('journal', '')[-6000:]}"
         )
         return found
 
     return of
+
+
+@pytest.fixture
+def note(capsys):
+    """Says on the terminal what this machine's kernel did not let us try."""
+
+    def say(text):
+        with capsys.disabled():
+            print(f"\nnote: {text}")
+
+    return say
 
 
 def test_a_machine_that_cannot_boot_a_container_is_told_what_it_lacks():
@@ -99,8 +123,22 @@ def test_a_machine_that_cannot_boot_a_container_is_told_what_it_lacks():
     assert "apt install systemd-container" in " ".join(lacks)
 
 
-def test_the_install_page_has_its_two_blocks():
-    assert len(BLOCK.findall((CHECKOUT / "docs" / "service.md").read_text())) == 2
+@pytest.mark.parametrize(("python", "numpy"), [("3.11", "numpy==2.4.6"), ("3.10", "numpy==2.2.6")])
+def test_the_container_gets_what_a_gateway_needs_for_its_own_python_and_no_more(python, numpy):
+    lock = (
+        "# the gateway\n"
+        'numpy==2.4.6 ; python_version >= "3.11"\nnumpy==2.2.6 ; python_version < "3.11"\nshtab==1.13.0\n\n'
+        "# [train]: builds the default bundle\ntorch==2.13.0\n"
+    )
+
+    assert nspawn.gateway_pins(lock, python) == [numpy, "shtab==1.13.0"]
+
+
+def test_the_page_on_installing_has_its_commands_and_drop_ins():
+    commands, drop_ins = _page()
+
+    assert len(commands) == 2
+    assert set(drop_ins) == set(ALWAYS_ON)
 
 
 # --- start ---
@@ -199,12 +237,28 @@ def test_the_processes_of_others_are_invisible(step, name):
 
 
 @pytest.mark.parametrize("name", ["sync", "learn"])
-def test_who_needs_no_device_has_none(step, name):
-    devices = step("sandbox")["probes"][name]["devices"]
+def test_who_needs_no_device_sees_none(step, name):
+    probe = step("sandbox")["probes"][name]
 
-    assert not [
-        device for device in devices if device.startswith(("video", "dri", "nvidia", "mem", "sd", "vd", "kmsg"))
-    ]
+    assert probe["forbidden_device"] == "ENOENT"
+    assert not [device for device in probe["devices"] if device.startswith(("video", "dri", "nvidia", "mem", "kmsg"))]
+
+
+def test_inspect_may_open_no_device_but_cameras_and_accelerators(step, note):
+    device = step("device")
+    assert device["free_unit"], "the device of the test cannot be opened at all"
+
+    if device["denied_unit"]:
+        note("DevicePolicy= is not enforced here (a unit with DevicePolicy=closed got through): not tried")
+    else:
+        assert step("sandbox")["probes"]["inspect"]["forbidden_device"] == "EPERM"
+
+
+def test_only_inspect_is_in_the_groups_of_cameras_and_accelerators(step):
+    main = step("sandbox")["main"]
+
+    assert len(main["inspect"]["Groups"].split()) == 3
+    assert len(main["sync"]["Groups"].split()) == 1
 
 
 def test_learn_has_no_network(step):
@@ -214,17 +268,30 @@ def test_learn_has_no_network(step):
     assert set(learn["connect"].values()) == {"EAFNOSUPPORT"}
 
 
-def test_inspect_reaches_its_cameras_and_no_public_address(step, capsys):
+def test_inspect_reaches_its_cameras_and_no_public_address(step, note):
     network, connect = step("network"), step("sandbox")["probes"]["inspect"]["connect"]
     assert network["free"], "the public address of the test cannot be reached at all"
-
-    assert (connect["camera"], connect["loopback"]) == ("ok", "ok")
-    if network["denied_unit"]:
-        with capsys.disabled():
-            print("\nnote: IPAddressDeny= is not enforced here (a unit with IPAddressDeny=any got through): not tried")
-        return
     assert network["free_unit"]
-    assert connect["public"] != "ok"
+
+    assert {connect[name] for name in ("camera", "neighbour", "loopback")} == {"ok"}
+    if network["denied_unit"]:
+        note("IPAddressDeny= is not enforced here (a unit with IPAddressDeny=any got through): not tried")
+    else:
+        assert connect["public"] != "ok"
+
+
+def test_a_drop_in_narrows_inspect_to_one_camera(step, note):
+    connect = step("drop_ins")["connect"]
+
+    assert connect["camera"] == "ok"
+    if step("network")["denied_unit"]:
+        note("IPAddressDeny= is not enforced here: a drop-in with one camera's address was not tried")
+    else:
+        assert "ok" not in {connect["neighbour"], connect["public"]}
+
+
+def test_a_drop_in_gives_a_credential_by_its_path(step):
+    assert step("drop_ins")["credentials"] == ["mqtt-password"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
