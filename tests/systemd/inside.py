@@ -177,12 +177,19 @@ def install():
     run("chown", "-R", "edge-agent:edge-agent", str(STATE))
     words = ("models", "import", str(STAGE / "bundle"), "--activate", "--config", str(CONFIG))
     model = run("runuser", "-u", "edge-agent", "--", "edge-agent", *words)
+    checked = run("edge-agent", "check", "--config", str(CONFIG), check=False)
+    foreign = [str(path) for path in STATE.rglob("*") if path.owner() != "edge-agent"]
     (STAGE / "places.json").write_text(json.dumps(PLACES))
     for name in SERVICES:
         text = f"[Service]\nExecStartPre=-/usr/bin/python3 /stage/probe.py {name} /stage/places.json\n"
         _drop_in(name, "probe.conf", text)
     run("systemctl", "daemon-reload")
-    return {"said": done.stderr, "model": model.stdout}
+    return {
+        "said": done.stderr,
+        "model": model.stdout,
+        "check": [checked.returncode, checked.stdout + checked.stderr],
+        "foreign": foreign,
+    }
 
 
 def _drop_in(name, file, text):

@@ -144,6 +144,14 @@ def test_the_page_on_installing_has_its_commands_and_drop_ins():
 # --- start ---
 
 
+def test_a_check_by_root_sees_the_credential_and_leaves_nothing_that_the_gateway_cannot_write(step):
+    found = step("install")
+    code, said = found["check"]
+
+    assert code == 0, said
+    assert found["foreign"] == []
+
+
 def test_the_target_starts_inspect_and_sync_the_timer_and_the_path(step):
     found = step("start")
 
