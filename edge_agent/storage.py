@@ -109,6 +109,9 @@ def open_database(path: Path, migrations: tuple[str, ...], *, read_only: bool = 
         connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
             connection.row_factory = Row
+            if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+                # Possible only while the file is empty: pages that become free can later be given back to the disk.
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint={WAL_CHECKPOINT_PAGES}")
@@ -142,6 +145,23 @@ def _migrate(connection: Connection, path: Path, migrations: tuple[str, ...]) ->
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def give_back_pages(connection: Connection, where: Path, *, at_least: int, at_most: int) -> int:
+    """Shorten the file by up to `at_most` free pages once it has `at_least` of them; returns how many went.
+
+    A few at a time: it is a write like any other, and holds other writers up while it lasts.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError, CorruptStoreError.
+    """
+    with storage_faults(where):
+        free = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        if free < at_least:
+            return 0
+        # Not execute(): the statement has no columns, so Python's sqlite3 takes one step of it, which frees one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({at_most})")
+        return free - int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 @contextlib.contextmanager

@@ -546,3 +546,18 @@ def test_a_reader_notices_that_the_writer_began_a_fresh_file(tmp_path, condition
         assert writer.flush(DEADLINE_S)
 
         assert payloads(reader.pending(10)) == [b"new"]
+
+
+def test_the_file_shrinks_again_after_an_outage_has_drained(tmp_path, conditions):
+    path = tmp_path / "outbox.db"
+    with writer_at(path, conditions) as writer:
+        for _ in range(40_000):
+            writer.put(message(b"x" * 300))
+        assert writer.flush(60)
+    full = path.stat().st_size
+
+    with reader_at(path) as reader:
+        while rows := reader.pending(1000):
+            reader.acknowledge([row.seq for row in rows])
+
+    assert path.stat().st_size < full / 2
