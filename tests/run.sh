@@ -24,6 +24,8 @@ done
 need_apt mosquitto openssl systemd python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly \
     || say "the tests that need these will fail and name them"
+# The long suite boots a Debian container with systemd in it.
+[ -n "$marks" ] || need_apt debootstrap systemd-container || say "the tests of the real systemd will fail and say so"
 ensure_environment
 python=$PWD/.venv/bin/python
 export PATH="$PWD/.venv/bin:$PATH:/usr/sbin"
