@@ -55,4 +55,4 @@ if [ $ci = yes ]; then
     case "$where" in "$ground"/*) say "testing the wheel: $where" ;; *) fail "the tests would import $where, not the wheel" ;; esac
 fi
 say "tests"
-"$python" -m pytest -q ${marks:+-m "$marks"} --durations=10 --cov=edge_agent --cov-report=term:skip-covered
+"$python" -m pytest ${marks:+-m "$marks"} --durations=10 --cov=edge_agent --cov-report=term:skip-covered
