@@ -75,9 +75,6 @@ class ModelStore:
         self._limit_bytes = limit_bytes
         self._write = write
         self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
-        with storage_faults(root):
-            for directory in (self._blobs, self._manifests, self._pointers):
-                directory.mkdir(parents=True, exist_ok=True)
 
     def stage(self, bundle_dir: Path) -> str:
         """Take a bundle directory into the store and return its digest; twice is as good as once.
@@ -278,7 +275,13 @@ class ModelStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer at a time, of any thread or process; the kernel lets go when its process dies."""
+        """One writer at a time, of any thread or process; the kernel lets go when its process dies.
+
+        The folders are made here: whoever only looks leaves nothing behind.
+        """
+        with storage_faults(self.root):
+            for directory in (self._blobs, self._manifests, self._pointers):
+                directory.mkdir(parents=True, exist_ok=True)
         try:
             lock = lock_file(self.root / ".lock", "writer of models")
         except AlreadyRunningError as error:

@@ -482,3 +482,12 @@ def test_readers_in_many_threads_always_see_a_whole_model(store, active, runtime
         reader.join(20)
 
     assert faults == []
+
+
+def test_whoever_only_looks_leaves_nothing_behind(tmp_path):
+    store = ModelStore(tmp_path / "models")
+
+    assert store.list() == ()
+    assert store.active("surface") is None
+    assert store.previous("surface") is None
+    assert not (tmp_path / "models").exists()
