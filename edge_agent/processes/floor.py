@@ -12,7 +12,7 @@ from edge_agent.clock import Clock, rfc3339
 from edge_agent.config.diff import cameras_to_reopen, diff
 from edge_agent.config.keys import Apply
 from edge_agent.config.settings import Settings
-from edge_agent.errors import BadCommandError
+from edge_agent.errors import BadCommandError, TransientError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.processes.alarm_desk import AlarmDesk
@@ -44,7 +44,7 @@ class InspectFloor:
     def __init__(self, settings: Settings, overrides_file: Path, parts: Parts) -> None:
         self.settings = settings
         self.parts = parts
-        self.overrides = Overrides.read(overrides_file)
+        self.overrides = Overrides.read(overrides_file).settled(settings.cameras)
         self._overrides_file = overrides_file
         self._loaded = rfc3339(parts.clock.utc_s())
         self._refused: str | None = None
@@ -80,10 +80,8 @@ class InspectFloor:
             log.info("config=changed %s", change)
         gone = set(self.settings.cameras) - set(settings.cameras)
         reopened = cameras_to_reopen(changes)
-        edited = {change.key.split(".")[1] for change in changes if change.key.endswith(".threshold")}
         self.settings = settings
-        for name in edited | gone:
-            self.overrides = self.overrides.without_threshold(name)
+        self._settle_overrides()
         self.parts.models.watch(self.model_names)
         for name in gone:
             self.parts.crew.stop(name)
@@ -94,6 +92,16 @@ class InspectFloor:
         self._note_refusal()
         # Connection keys are sync's, which reads the same file on the same signal.
         return tuple(str(change) for change in changes if change.apply is Apply.RESTART)
+
+    def _settle_overrides(self) -> None:
+        settled = self.overrides.settled(self.settings.cameras)
+        if settled != self.overrides:
+            self.overrides = settled
+            try:
+                settled.write(self._overrides_file)
+            except TransientError as error:
+                # After a restart they settle again in the same way, unless the key was edited back meanwhile.
+                log.warning("overrides=unsaved file=%s reason=%s", self._overrides_file, error)
 
     def refuse(self, reason: str) -> None:
         """A changed file was not taken: the old settings stay in force, and a person is told."""
@@ -117,8 +125,7 @@ class InspectFloor:
 
     def set_threshold(self, camera: str, value: float) -> None:
         self._known(camera)
-        thresholds = {**self.overrides.thresholds, camera: value}
-        self._override(dataclasses.replace(self.overrides, thresholds=thresholds))
+        self._override(self.overrides.with_threshold(camera, value, self.settings.cameras[camera]))
 
     def set_paused(self, camera: str | None, *, paused: bool) -> None:
         if camera is not None:

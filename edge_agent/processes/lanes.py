@@ -28,15 +28,35 @@ SYNTHETIC_SCHEME = "synthetic:"
 class Overrides:
     """What commands changed since the configuration was written.
 
-    They survive a restart; editing the same key in the configuration ends them.
+    They survive a restart; editing the same key in the configuration ends them, also while the daemon is stopped: so
+    `configured` remembers, for each threshold, what the configuration said when it was overridden.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    configured: Mapping[str, float | None] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
 
-    def without_threshold(self, camera: str) -> Overrides:
-        kept = {name: value for name, value in self.thresholds.items() if name != camera}
-        return dataclasses.replace(self, thresholds=kept)
+    def with_threshold(self, name: str, value: float, camera: Camera) -> Overrides:
+        """A command set this camera's threshold."""
+        return dataclasses.replace(
+            self,
+            thresholds={**self.thresholds, name: value},
+            configured={**self.configured, name: camera.threshold},
+        )
+
+    def settled(self, cameras: Mapping[str, Camera]) -> Overrides:
+        """What still holds under this configuration: thresholds of cameras it has and whose own it did not change."""
+        kept = {
+            name: value
+            for name, value in self.thresholds.items()
+            if name in cameras and cameras[name].threshold == self.configured.get(name)
+        }
+        return dataclasses.replace(
+            self,
+            thresholds=kept,
+            configured={name: self.configured.get(name) for name in kept},
+            paused=self.paused & frozenset(cameras),
+        )
 
     def write(self, file: Path) -> None:
         """Keep them.
@@ -44,7 +64,12 @@ class Overrides:
         Raises:
             StorageFullError, StorageReadOnlyError, TransientError: the command must not be called successful.
         """
-        replace_file(file, json.dumps({"thresholds": dict(self.thresholds), "paused": sorted(self.paused)}).encode())
+        plain = {
+            "thresholds": dict(self.thresholds),
+            "configured": dict(self.configured),
+            "paused": sorted(self.paused),
+        }
+        replace_file(file, json.dumps(plain).encode())
 
     @classmethod
     def read(cls, file: Path) -> Overrides:
@@ -52,7 +77,11 @@ class Overrides:
         try:
             value: Any = json.loads(file.read_bytes())
             thresholds = {str(name): float(number) for name, number in value["thresholds"].items()}
-            return cls(thresholds=thresholds, paused=frozenset(str(name) for name in value["paused"]))
+            configured = {
+                str(name): None if number is None else float(number) for name, number in value["configured"].items()
+            }
+            paused = frozenset(str(name) for name in value["paused"])
+            return cls(thresholds=thresholds, configured=configured, paused=paused)
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

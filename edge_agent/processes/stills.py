@@ -78,7 +78,7 @@ def bench_of_camera(settings: Settings, name: str) -> Bench:
         raise ConfigError(f"no camera {name!r} in the configuration; the cameras are {known}")
     state_dir = settings.storage.state_dir
     plan = plan_for(settings.device, settings.models, state_dir, Path("/"), os.uname().machine)
-    overrides = Overrides.read(state_dir / "overrides.json")
+    overrides = Overrides.read(state_dir / "overrides.json").settled(settings.cameras)
     return _bench(name, settings.cameras[name], state_dir, plan, overrides)
 
 

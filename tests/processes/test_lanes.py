@@ -138,9 +138,20 @@ def test_a_part_below_the_models_band_is_still_asked_where_when_the_camera_is_st
 
 def test_overrides_survive_a_restart_and_damage_is_no_crash(tmp_path):
     file = tmp_path / "overrides.json"
-    overrides = Overrides(thresholds={"press-3": 0.7}, paused=frozenset({"press-4"}))
+    overrides = Overrides(paused=frozenset({"press-4"})).with_threshold("press-3", 0.7, camera(threshold=0.5))
 
     overrides.write(file)
     assert Overrides.read(file) == overrides
     file.write_bytes(b'{"thresholds": []')
     assert Overrides.read(file) == Overrides()
+
+
+def test_editing_the_threshold_in_the_configuration_ends_the_one_a_command_set_also_while_stopped(tmp_path):
+    file = tmp_path / "overrides.json"
+    Overrides().with_threshold("press-3", 0.7, camera(threshold=0.5)).write(file)
+
+    same, edited = {"press-3": camera(threshold=0.5)}, {"press-3": camera(threshold=0.6)}
+
+    assert Overrides.read(file).settled(same).thresholds == {"press-3": 0.7}
+    assert Overrides.read(file).settled(edited).thresholds == {}
+    assert Overrides.read(file).settled({}).thresholds == {}
