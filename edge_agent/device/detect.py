@@ -25,11 +25,13 @@ _TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
 class Device:
     """What the machine says of itself; None and empty where it says nothing.
 
+    `compatible` are the names in the device tree, the board's before the chip's (raspberrypi,5-model-b; brcm,bcm2712),
     `modules` are NVIDIA's module and board ids (p3767-0003), `l4t` the release of Jetson Linux (36.4.3).
     """
 
     machine: str
     model: str | None = None
+    compatible: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     soc: str | None = None
     l4t: str | None = None
@@ -60,6 +62,7 @@ def detect(root: Path, machine: str) -> Device:
     return Device(
         machine=machine,
         model=next(iter(_device_tree(root, "model")), None),
+        compatible=compatible,
         modules=tuple(dict.fromkeys(_MODULE.findall(words))),
         soc=soc[-1] if soc else None,
         l4t=release(_text(root / "etc/nv_tegra_release")),
@@ -71,11 +74,15 @@ def detect(root: Path, machine: str) -> Device:
 
 
 def choose(device: Device, profiles: Mapping[str, Profile], wanted: str = "auto") -> Choice:
-    """The profile for a device: the one that is `wanted`, or of those that fit the one of the highest rank."""
+    """The profile for a device: the one that is `wanted`, or of those that fit the one of the highest rank.
+
+    A profile `by_name` is never found: that a machine could run it says nothing of whether its ONNX Runtime is there.
+    """
     if wanted != "auto":
         profile = profiles[wanted]
         return Choice(profile=profile, reason="device.profile names it", warnings=mismatches(profile, device))
-    fitting = [profile for profile in profiles.values() if unmet(profile.detect, device) is None]
+    offered = [profile for profile in profiles.values() if not profile.detect.by_name]
+    fitting = [profile for profile in offered if unmet(profile.detect, device) is None]
     if not fitting:
         reason = f"nothing is known of this machine ({device.machine or 'no name'}, {device.model or 'no model'})"
         return Choice(profile=profiles[FALLBACK], reason=reason, warnings=(f"{reason}: using {FALLBACK}",))
@@ -89,6 +96,10 @@ def unmet(rule: Detect, device: Device) -> str | None:
         return f"the machine is {device.machine or 'unknown'}, the profile is for {' or '.join(rule.machine)}"
     if rule.modules and not set(rule.modules) & set(device.modules):
         return f"the module is {', '.join(device.modules) or 'unknown'}, the profile is for {', '.join(rule.modules)}"
+    if rule.compatible and not set(rule.compatible) & set(device.compatible):
+        return (
+            f"the board is {', '.join(device.compatible) or 'unknown'}, the profile is for {', '.join(rule.compatible)}"
+        )
     if rule.cpu_flags_any and not device.cpu_flags & set(rule.cpu_flags_any):
         return f"the CPU has none of {', '.join(rule.cpu_flags_any)}"
     return None
@@ -121,6 +132,7 @@ def _release_warnings(profile: Profile, device: Device) -> tuple[str, ...]:
 def _evidence(rule: Detect, device: Device) -> str:
     found = [device.machine]
     found += [f"module {name}" for name in device.modules if name in rule.modules]
+    found += [f"board {name}" for name in device.compatible if name in rule.compatible]
     found += [f"CPU flag {name}" for name in rule.cpu_flags_any if name in device.cpu_flags]
     if len(found) == 1:
         found.append("nothing more special was recognised")

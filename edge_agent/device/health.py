@@ -137,11 +137,15 @@ def cpu_frequency_share(root: Path) -> float | None:
 
 
 def power_mode(root: Path) -> str | None:
-    """The name of a Jetson's power mode. Ids differ by module and release, so the id is only used to find the name."""
+    """The name of a Jetson's power mode. Ids differ by module and release, so the id is only used to find the name.
+
+    Many releases write MODE_30W where tables and other releases write 30W: the name comes without that prefix.
+    """
     status = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status") or "")
     configuration = _text(root / "etc/nvpmodel.conf") or ""
     names = dict(re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", configuration))
-    return names.get(str(int(status[1]))) if status else None
+    name = names.get(str(int(status[1]))) if status else None
+    return name.removeprefix("MODE_") if name else None
 
 
 def _text(path: Path) -> str | None:

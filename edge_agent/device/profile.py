@@ -25,7 +25,9 @@ class Detect(Section):
 
     machine: tuple[str, ...] = key(REQUIRED, "Machine names as `uname -m` prints them.", min_length=1)
     modules: tuple[str, ...] = key((), "Module ids in the device tree, any of them (p3767-0003).")
+    compatible: tuple[str, ...] = key((), "Names in `compatible` of the device tree, any of them (brcm,bcm2712).")
     cpu_flags_any: tuple[str, ...] = key((), "CPU flags of /proc/cpuinfo, any of them.")
+    by_name: bool = key(False, "Whether it is used only where device.profile names it (needs a wheel of its own).")
 
 
 class Releases(Section):

@@ -17,7 +17,19 @@ CHOSEN = {
     "jetson-orin-nano-8gb": ("aarch64", "jetson-orin-nano-8gb"),
     "jetson-orin-nano-8gb-module-r35": ("aarch64", "jetson-orin-nano-8gb"),
     "jetson-orin-nano-8gb-in-container": ("aarch64", "jetson-orin-nano-8gb"),
+    "jetson-nano": ("aarch64", "jetson-nano"),
+    "jetson-xavier-nx": ("aarch64", "jetson-xavier-nx"),
+    "jetson-agx-xavier": ("aarch64", "jetson-agx-xavier"),
+    "jetson-orin-nano-4gb": ("aarch64", "jetson-orin-nano-4gb"),
+    "jetson-orin-nx-8gb": ("aarch64", "jetson-orin-nx-8gb"),
+    "jetson-orin-nx-16gb": ("aarch64", "jetson-orin-nx-16gb"),
+    "jetson-agx-orin-devkit": ("aarch64", "jetson-agx-orin-32gb"),
+    "jetson-agx-orin-32gb": ("aarch64", "jetson-agx-orin-32gb"),
+    "jetson-agx-orin-64gb": ("aarch64", "jetson-agx-orin-64gb"),
+    "jetson-thor-t5000": ("aarch64", "jetson-thor-t5000"),
+    "raspberry-pi-5": ("aarch64", "raspberry-pi-5"),
     "arm64-board": ("aarch64", "generic-arm64"),
+    "x86-nvidia-driver": ("x86_64", "x86-vnni"),
     "offline-zones": ("x86_64", "generic-x86"),
 }
 
@@ -37,9 +49,39 @@ def test_every_tree_is_tested():
     assert {path.name for path in TREES.iterdir() if path.is_dir()} == set(CHOSEN)
 
 
+def test_every_profile_is_found_on_a_tree_or_is_for_choosing_by_name():
+    found = {profile for _, profile in CHOSEN.values()}
+    by_name = {name for name, profile in profiles().items() if profile.detect.by_name}
+    assert found.isdisjoint(by_name)
+    assert found | by_name == set(profiles())
+
+
+@pytest.mark.parametrize("tree", sorted(tree for tree in CHOSEN if "-r35" not in tree and "container" not in tree))
+def test_a_profile_fits_its_machine_without_a_warning(tree):
+    assert chosen(tree).warnings == ()
+
+
+def test_no_module_belongs_to_two_profiles():
+    modules = [module for profile in profiles().values() for module in profile.detect.modules]
+    assert len(modules) == len(set(modules))
+
+
+@pytest.mark.parametrize("name", ["x86-openvino", "x86-nvidia"])
+def test_what_needs_a_wheel_of_its_own_is_used_only_where_it_is_named(name):
+    choice = chosen("x86-nvidia-driver", name)
+    assert choice.profile.name == name
+    assert choice.warnings == ()
+    assert "aarch64" in chosen("raspberry-pi-5", name).warnings[0]
+
+
+def test_a_board_of_another_name_is_said():
+    assert chosen("arm64-board", "raspberry-pi-5").warnings[0].endswith("the profile is for raspberrypi,5-model-b")
+
+
 def test_the_reason_names_what_was_recognised():
     assert chosen("x86-vnni").reason == "x86_64, CPU flag avx_vnni"
     assert chosen("jetson-orin-nano-8gb").reason == "aarch64, module p3767-0005"
+    assert chosen("raspberry-pi-5").reason == "aarch64, board raspberrypi,5-model-b"
     assert chosen("x86-old").reason == "x86_64, nothing more special was recognised"
 
 

@@ -39,8 +39,13 @@ def test_the_hottest_is_taken_of_the_zones_of_the_profile():
     assert reading.hottest_c(("tj*",)) is None
 
 
+BOARDS = sorted(path.parent.parent.name for path in TREES.glob("jetson-*/etc/nvpmodel.conf"))
+
+
 @pytest.mark.parametrize(
-    ("tree", "profile"), [("jetson-orin-nano-8gb", "jetson-orin-nano-8gb"), ("arm64-board", "generic-arm64")]
+    ("tree", "profile"),
+    [(tree, tree.replace("-devkit", "-32gb")) for tree in (*BOARDS, "raspberry-pi-5")]
+    + [("arm64-board", "generic-arm64")],
 )
 def test_the_zones_of_a_profile_exist_on_its_machine(tree, profile):
     assert health.read(TREES / tree).hottest_c(profiles()[profile].thermal.zones) is not None
@@ -53,6 +58,17 @@ def test_a_jetson_tells_load_power_throttling_and_its_mode_by_name():
     assert reading.throttle_events == 4
     assert reading.power_mode == "25W"
     assert reading.power_mode in named("jetson-orin-nano-8gb").power.modes
+
+
+@pytest.mark.parametrize("tree", BOARDS)
+def test_the_mode_a_jetson_is_in_is_known_to_its_profile_by_name(tree):
+    profile = named(tree.replace("-devkit", "-32gb"))
+    assert health.power_mode(TREES / tree) in profile.power.modes
+
+
+def test_a_mode_is_named_without_the_prefix_that_only_some_releases_write():
+    assert "NAME=MODE_30W_ALL" in (TREES / "jetson-agx-xavier/etc/nvpmodel.conf").read_text()
+    assert health.power_mode(TREES / "jetson-agx-xavier") == "30W_ALL"
 
 
 def test_memory_and_frequency():

@@ -38,6 +38,73 @@ def test_the_cache_of_engines_is_where_it_is_told_to_be():
     assert providers[0][1]["trt_engine_cache_path"] == "/state/engines/abc"
 
 
+# The options that docs/devices.md asks for: a cache lost is minutes at every start, the default arena takes all memory.
+OPTIONS = {
+    "TensorrtExecutionProvider": {
+        "device_id",
+        "trt_fp16_enable",
+        "trt_int8_enable",
+        "trt_max_workspace_size",
+        "trt_builder_optimization_level",
+        "trt_engine_cache_enable",
+        "trt_engine_cache_path",
+        "trt_timing_cache_enable",
+        "trt_timing_cache_path",
+    },
+    "CUDAExecutionProvider": {"device_id", "arena_extend_strategy", "gpu_mem_limit", "cudnn_conv_algo_search"},
+    "OpenVINOExecutionProvider": {"device_type", "precision", "num_of_threads", "num_streams", "cache_dir"},
+    "CPUExecutionProvider": set(),
+}
+JETSONS = sorted(name for name in profiles() if name.startswith("jetson-"))
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_a_provider_has_the_options_it_needs_and_every_cache_is_in_the_folder_of_the_model(name):
+    for provider, options in profiles()[name].providers(Path("/state/engines/abc")):
+        assert set(options) == OPTIONS[provider]
+        folders = {value for key, value in options.items() if key.endswith(("_path", "_dir"))}
+        assert folders <= {"/state/engines/abc"}
+        assert "{" not in "".join(options.values())
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_int8_is_on_in_tensorrt_exactly_where_the_profile_takes_int8(name):
+    profile = profiles()[name]
+    options = dict(profile.providers(Path("/state"))).get("TensorrtExecutionProvider")
+    if options is not None:
+        # A calibration table must not be given with models that carry their own scales (QDQ), as ours do.
+        assert not [key for key in options if "calibration" in key]
+        assert options["trt_int8_enable"] == ("0" if profile.inference.int8 == "none" else "1")
+        assert profile.inference.int8 in ("none", "symmetric")
+        assert profile.inference.first_start_s >= 600  # a first engine takes 9 to 12 minutes in public reports
+
+
+@pytest.mark.parametrize("name", JETSONS)
+def test_every_jetson_decodes_alike_and_says_that_it_was_not_tried(name):
+    profile = profiles()[name]
+    assert profile.capture == named("jetson-orin-nano-8gb").capture
+    assert set(profile.capture.pipelines) == {"csi", "rtsp-h264", "rtsp-h265", "usb-mjpeg"}
+    assert not profile.evidence.tested_on_hardware
+    assert profile.power.modes
+    assert profile.releases is not None
+
+
+def test_a_bigger_module_of_a_family_never_gets_less():
+    for small, big in (
+        ("orin-nano-4gb", "orin-nano-8gb"),
+        ("orin-nx-8gb", "orin-nx-16gb"),
+        ("agx-orin-32gb", "agx-orin-64gb"),
+    ):
+        less, more = named(f"jetson-{small}"), named(f"jetson-{big}")
+        assert less.memory.inspect_bytes <= more.memory.inspect_bytes
+        assert less.memory.training_bytes < more.memory.training_bytes
+
+
+def test_a_jetson_nano_runs_in_fp16():
+    inference = named("jetson-nano").inference
+    assert (inference.int8, inference.float) == ("none", "fp16")
+
+
 def test_x86_takes_unsigned_activations_and_tensorrt_symmetric_ones():
     assert named("x86-vnni").inference.int8 == "u8s8"
     assert named("jetson-orin-nano-8gb").inference.int8 == "symmetric"
