@@ -132,3 +132,13 @@ def test_a_fault_in_a_profile_has_its_place(old, new, key):
     line = GOOD[: GOOD.index(old)].count(b"\n") + 1
     assert faults[key].line == line
     assert faults[key].file == "mine.yaml"
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_the_documentation_has_a_row_of_every_profile_with_its_power_modes(name):
+    page = (FOLDER.parent / "docs" / "devices.md").read_text()
+    assert f"`{name}`" in page
+    row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` |")), "")
+    modes = profiles()[name].power.modes
+    # The modes of a Xavier NX with fewer cores are summed up.
+    assert all(mode in row or "_4CORE" in mode or "_2CORE" in mode for mode in modes)
