@@ -39,6 +39,8 @@ FLAVOURS_MAX = 8
 ENTRIES_MAX = 32
 TEXT_MAX = 256
 
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+
 # Names become file names and MQTT topic segments: no slash, no dot first, no capitals that a file system may fold.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -274,11 +276,7 @@ def _canonical(value: Any) -> bytes:
 def _parse(content: bytes) -> Any:
     if len(content) > MANIFEST_MAX_BYTES:
         raise BadBundleError(f"{MANIFEST_NAME}: {len(content)} bytes, at most {MANIFEST_MAX_BYTES} are read")
-    # Brackets inside strings count too: that only refuses what no builder of ours writes.
-    depth = deepest = 0
-    for byte in content:
-        depth += (byte in b"[{") - (byte in b"]}")
-        deepest = max(deepest, depth)
+    deepest = _nesting(content)
     if deepest > NESTING_MAX:
         raise BadBundleError(f"{MANIFEST_NAME}: nested {deepest} deep, at most {NESTING_MAX}")
     try:
@@ -290,6 +288,22 @@ def _parse(content: bytes) -> Any:
     if canonical != content:
         raise BadBundleError(f"{MANIFEST_NAME}: not canonical JSON (sorted keys, no spaces, UTF-8, one newline)")
     return value
+
+
+def _nesting(content: bytes) -> int:
+    """How deep objects and lists lie in one another; brackets inside texts (a class called "pit [deep") are none."""
+    depth = deepest = 0
+    in_text = escaped = False
+    for byte in content:
+        if in_text:
+            in_text = escaped or byte != _QUOTE
+            escaped = not escaped and byte == _BACKSLASH
+        elif byte == _QUOTE:
+            in_text = True
+        else:
+            depth += (byte in b"[{") - (byte in b"]}")
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def _refuse_constant(word: str) -> float:

@@ -204,3 +204,16 @@ def test_the_map_is_a_part_of_the_vector(content):
 
     assert layout.dimension == 24
     assert layout.map_slice == slice(8, 24)
+
+
+@given(st.text(alphabet='[]{}"\\ab', max_size=60))
+def test_brackets_and_quotes_inside_a_text_are_no_nesting(text):
+    content = json.dumps({"a": [text]}, ensure_ascii=False).encode()
+
+    assert bundle._nesting(content) == 2
+
+
+@pytest.mark.parametrize("content", [b"[" * 9 + b"]" * 9, b'{"a":' * 9 + b"1" + b"}" * 9])
+def test_what_lies_deeper_than_any_manifest_is_refused_before_it_is_parsed(content):
+    with pytest.raises(BadBundleError, match="nested 9 deep, at most 8"):
+        bundle.from_bytes(content)
