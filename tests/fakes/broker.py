@@ -16,6 +16,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 DEADLINE_S = 10.0
+LOOK_S = 0.02
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
@@ -172,10 +173,18 @@ class Listener:
 
     def wait_for(self, found, timeout_s=DEADLINE_S):
         """Wait until `found(heard)` is true; returns its value."""
-        with self._changed:
-            value = self._changed.wait_for(lambda: found(self.heard), timeout_s)
-            assert value, f"not heard in {timeout_s} s; heard {[message.topic for message in self.heard][-20:]}"
-            return value
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                known = len(self.heard)
+                value = found(self.heard)
+                if value:
+                    return value
+                remaining_s = deadline - time.monotonic()
+                assert remaining_s > 0, f"not heard in {timeout_s} s; heard {[one.topic for one in self.heard][-20:]}"
+                self._changed.wait_for(lambda known=known: len(self.heard) > known, remaining_s)
+            # Looked at anew for each of thousands of messages, all of them would be read again for every one.
+            threading.Event().wait(LOOK_S)
 
     def on(self, suffix):
         """Messages so far whose topic ends in `suffix`."""
