@@ -35,6 +35,15 @@ class HoldReason(str, enum.Enum):
     CAMERA = "camera"  # the camera stalled, was lost, or gave a picture that could not be decoded
     MODEL = "model"  # no usable model, or the model failed on this picture
     PAUSED = "paused"  # an operator paused inspection
+    FROZEN = "frozen"  # the camera gives the same picture again and again
+    REPEATED = "repeated"  # a picture that was seen shortly before came again
+    DARK = "dark"  # the picture is black, or far darker than this camera's pictures are
+    OVEREXPOSED = "overexposed"  # the picture is burnt out
+    BLURRED = "blurred"  # out of focus, or a dirty lens
+    MOVED = "moved"  # the camera no longer looks where it looked
+    NO_PICTURE = "no-picture"  # a trigger came and no picture in time
+    LATE = "late"  # the picture or the verdict came too late for the part
+    RECIPE = "recipe"  # the trigger names a recipe that this camera does not have
     STOPPING = "stopping"  # the daemon stopped before the frame was judged
 
 
@@ -57,12 +66,36 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CameraIdentity:
+    """Which camera it is, as it says itself; None where it does not say. `serial` tells two of one model apart."""
+
+    vendor: str | None = None
+    model: str | None = None
+    serial: str | None = None
+    firmware: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A part is in front of the camera: said by the line at this moment, by the clock of this machine."""
+
+    camera: str
+    utc_s: float
+    mono_s: float
+    part: str | None = None
+    recipe: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One captured picture. `sequence` counts from 1 per camera and process, without gaps.
 
     `image` is uint8 [height, width, 3], BGR, read-only: rotated, cut to the region of interest and masked already.
     `path` is set by file sources; `part` by triggers. `prepared` is the picture at the size the camera's model took
     when the frame came, made in the camera's own thread in `prepare_ms`; None where no model was loaded yet.
+    `trigger` is what asked for the picture, None where the camera runs freely. `fault` says what is wrong with the
+    picture itself: then the part is a HOLD with that reason and no model looks at it. `due_mono_s` is the moment after
+    which a verdict comes too late for the line (HOLD, late); None where the line sets none.
     """
 
     camera: str
@@ -74,6 +107,11 @@ class Frame:
     path: str | None = None
     prepared: NDArray[np.uint8] | None = field(default=None, repr=False)
     prepare_ms: float = 0.0
+    recipe: str | None = None
+    device: CameraIdentity | None = None
+    trigger: Trigger | None = None
+    fault: HoldReason | None = None
+    due_mono_s: float | None = None
 
     @property
     def part_id(self) -> str | None:
@@ -90,6 +128,9 @@ class Drop:
     captured_utc_s: float
     reason: HoldReason
     part: str | None = None
+    recipe: str | None = None
+    device: CameraIdentity | None = None
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +175,7 @@ class Inspection:
     """One judged (or expressly not judged) part: exactly one per captured frame.
 
     `id` is a ULID. `model` is the bundle digest (sha256 hex), None when no model took part. `reason` is set exactly
-    when the verdict is HOLD.
+    when the verdict is HOLD. `device` is the camera that took the picture, as far as it says; `trigger` what asked.
     """
 
     id: str
@@ -150,6 +191,9 @@ class Inspection:
     model: str | None
     latency: Latency | None
     part: str | None = None
+    recipe: str | None = None
+    device: CameraIdentity | None = None
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,8 @@ class InspectLoop:
         if lane is None or lane.paused or lane.encoder is None or lane.assessor is None:
             reason = HoldReason.PAUSED if lane is not None and lane.paused else HoldReason.MODEL
             return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None)
+        if frame.fault is not None:
+            return _unjudged(frame, frame.part_id, frame.fault, lane.digest)
         try:
             picture = frame.prepared
             if picture is None or picture.shape[:2] != lane.encoder.input_px:
@@ -181,6 +183,9 @@ def _unjudged(what: Frame | Drop, part: str | None, reason: HoldReason, digest: 
         model=digest,
         latency=None,
         part=part,
+        recipe=what.recipe,
+        device=what.device,
+        trigger=what.trigger,
     )
 
 
@@ -207,4 +212,7 @@ def _inspection(
             total_ms=(times.decided_s - frame.captured_mono_s) * 1e3,
         ),
         part=frame.part_id,
+        recipe=frame.recipe,
+        device=frame.device,
+        trigger=frame.trigger,
     )

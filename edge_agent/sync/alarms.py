@@ -71,6 +71,27 @@ ALARM_CODES: Mapping[str, AlarmCode] = {
     "camera-stalled": _code(
         _CRITICAL, "A camera is connected and gives no pictures.", "It is being reopened; check its network load."
     ),
+    "camera-exchanged": _code(
+        _WARNING,
+        "Another camera answers at this address: its serial number is not the one that was there before.",
+        "Check that it is the right one and looks as the old one did; then acknowledge.",
+        latched=True,
+    ),
+    "picture-unhealthy": _code(
+        _CRITICAL,
+        "Pictures of a camera cannot be trusted (frozen, repeated, dark, overexposed, blurred, moved): HOLD.",
+        "Check light, lens, focus and mounting; after a change on purpose send `camera` with action relearn.",
+    ),
+    "trigger-lost": _code(
+        _CRITICAL,
+        "The line's trigger cannot be read (PLC, GPIO or socket); parts may pass without being judged.",
+        "Check the PLC's address and network; it is tried again for ever.",
+    ),
+    "signal-lost": _code(
+        _CRITICAL,
+        "The line signal cannot be written; the PLC does not hear verdicts and must take its own safe state.",
+        "Check the PLC's address and network; it is tried again for ever.",
+    ),
     "overload": _code(
         _WARNING,
         "Frames come faster than they can be judged; the newest are judged, the others held.",

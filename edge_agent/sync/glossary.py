@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_agent.records import HoldReason
+
 MEANINGS: Mapping[str, str] = {
     "v": "Version of this payload's format.",
     "ts": "When this was said, RFC 3339 UTC with milliseconds.",
@@ -16,7 +18,7 @@ MEANINGS: Mapping[str, str] = {
     "session": "ULID of this run of the sync process; another one means a restart in between.",
     "version": "Version of Edge Agent.",
     "reason": "Why, in words; null or empty where there is nothing to say.",
-    "inspection.reason": "Why the part is held (unsure, learning, overload, camera, model, paused, stopping).",
+    "inspection.reason": "Why the part is held: " + ", ".join(reason.value for reason in HoldReason) + ".",
     "gateway": "Name of the gateway, as in the topic.",
     "profile": "Firmware profile in use.",
     "hardware": "Short facts about the machine by name.",
@@ -32,6 +34,13 @@ MEANINGS: Mapping[str, str] = {
     "camera": "Name of the camera, as in the topic.",
     "sequence": "Number of the frame; from 1, without gaps, per camera and run of the inspect process.",
     "part": "Number of the part, where a trigger gave one.",
+    "recipe": "Recipe that the trigger named; null where it named none.",
+    "triggered": "When the line asked for the picture, RFC 3339 UTC; null where the camera runs freely.",
+    "device": "The camera that took the picture, as far as it says; null where it says nothing.",
+    "vendor": "Who made the camera.",
+    "device.model": "Model of the camera.",
+    "serial": "Serial number of the camera.",
+    "firmware": "Firmware of the camera.",
     "verdict": "PASS, FAIL, or HOLD: unsure, late, or never judged.",
     "label": "Most likely class; null when nothing was judged.",
     "score": "Calibrated probability of a defect, 0 to 1.",

@@ -6,7 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.records import Alarm, HoldReason, Inspection, Latency, Region, Severity, Verdict
+from edge_agent.records import (
+    Alarm,
+    CameraIdentity,
+    HoldReason,
+    Inspection,
+    Latency,
+    Region,
+    Severity,
+    Trigger,
+    Verdict,
+)
 from edge_agent.sync.alarms import ALARM_CODES
 from edge_agent.sync.commands import COMMANDS
 from edge_agent.sync.messages import (
@@ -57,6 +67,9 @@ def examples() -> dict[str, bytes]:
         model=_DIGEST,
         latency=Latency(queue_ms=0.2, prepare_ms=1.1, encode_ms=8.7, decide_ms=0.2, total_ms=10.2),
         part="A-10482",
+        recipe="housing-b",
+        device=CameraIdentity(vendor="Basler", model="acA1300-60gm", serial="24730155", firmware="3.2.0"),
+        trigger=Trigger(camera="press-3-top", utc_s=_UTC_S - 0.012, mono_s=0.0, part="A-10482", recipe="housing-b"),
     )
     last = LastPayload(id=_ID, ts=_TS, verdict="FAIL", label="scratch", score=0.9731)
     summary = SummaryPayload(

@@ -21,6 +21,7 @@ from edge_agent.sync.payloads import (
     AckState,
     AlarmPayload,
     ConfigPayload,
+    DevicePayload,
     InfoPayload,
     InspectionPayload,
     LatencyPayload,
@@ -111,6 +112,7 @@ def status_message(state: StatusState, *, session: str, version: str, reason: st
 def inspection_message(inspection: Inspection) -> Message:
     """`insp/<camera>`: a part that passed is a class of its own, because it is what may be evicted first."""
     where, latency = inspection.where, inspection.latency
+    device, trigger = inspection.device, inspection.trigger
     payload = InspectionPayload(
         id=inspection.id,
         ts=rfc3339(inspection.captured_utc_s),
@@ -140,6 +142,11 @@ def inspection_message(inspection: Inspection) -> Message:
             decide=round(latency.decide_ms, 3),
             total=round(latency.total_ms, 3),
         ),
+        recipe=inspection.recipe,
+        triggered=None if trigger is None else rfc3339(trigger.utc_s),
+        device=None
+        if device is None
+        else DevicePayload(vendor=device.vendor, model=device.model, serial=device.serial, firmware=device.firmware),
     )
     return Message(
         topic_tail=f"insp/{check_segment(inspection.camera, 'camera')}",

@@ -86,11 +86,23 @@ class LatencyPayload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePayload:
+    """Which camera took the picture, as it says itself; null where it does not say."""
+
+    vendor: str | None
+    model: str | None
+    serial: str | None
+    firmware: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionPayload:
     """One part. Deliveries may repeat: the same `id` is the same inspection.
 
     `ts` is when the frame was captured. `score` is the calibrated probability of a defect, 0 to 1, and `threshold` what
     it was held against. `reason` is set exactly when the verdict is HOLD. `model` is the bundle's sha256.
+    `recipe` is what the trigger said beside the part; `triggered` is when the line asked, null where the camera runs
+    freely; `device` is the camera that took the picture.
     """
 
     v: int = VERSION
@@ -107,6 +119,9 @@ class InspectionPayload:
     where: RegionPayload | None
     model: str | None
     latency_ms: LatencyPayload | None
+    recipe: str | None = None
+    triggered: str | None = None
+    device: DevicePayload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from edge_agent.sync.topics import TOPICS, Direction, TopicShape
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MQTT_BINDING = "0.2.0"
-_MOMENTS = frozenset({"ts", "since", "exp", "loaded"})
+_MOMENTS = frozenset({"ts", "since", "exp", "loaded", "triggered"})
 
 
 def payload_schema(name: str, *, references: str = "#/$defs/{model}") -> dict[str, Any]:
