@@ -6,8 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edge_agent.capture.controls import AS_IT_IS, Controls
 from edge_agent.capture.picture import Image
 from edge_agent.clock import Clock
+from edge_agent.records import CameraIdentity
 
 DEFAULT_OPEN_TIMEOUT_S = 5.0
 DEFAULT_READ_TIMEOUT_S = 2.0
@@ -29,12 +31,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a source is given beside its address. A read that waits for a file waits on `stop`."""
+    """What a source is given beside its address. A read that waits for a file waits on `stop`. `controls` are set at
+    each open; a source that cannot set what is asked for says so in a CameraError and does not open.
+    """
 
     clock: Clock
     stop: threading.Event
     open_timeout_s: float = DEFAULT_OPEN_TIMEOUT_S
     read_timeout_s: float = DEFAULT_READ_TIMEOUT_S
+    controls: Controls = AS_IT_IS
 
 
 class Source(Protocol):
@@ -51,6 +56,10 @@ class Source(Protocol):
     @property
     def description(self) -> str:
         """For people and logs; without credentials."""
+
+    @property
+    def identity(self) -> CameraIdentity | None:
+        """Which camera answered the last `open`; None when it does not say, or is none."""
 
     def open(self) -> None:
         """Get ready to read.

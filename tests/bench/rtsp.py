@@ -193,6 +193,7 @@ class PyAvSource:
     """The same stream through PyAV, as well as we can: one thread, one converter for all frames, the same rule on silence."""
 
     live = True
+    identity = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         import av  # here, so that its memory is PyAV's and the bench runs without it

@@ -23,9 +23,10 @@ class FakeCamera:
     lets all pass.
     """
 
-    def __init__(self, stop, script=(), *, live=True, opens="ok", description="fake", pace=None):
+    def __init__(self, stop, script=(), *, live=True, opens="ok", description="fake", pace=None, identity=None):
         self.live = live
         self.description = description
+        self.identity = identity
         self.closed = threading.Event()
         self.hanging = threading.Event()
         self._stop = stop

@@ -42,6 +42,7 @@ class FolderSource:
     """
 
     live = False
+    identity = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

@@ -31,6 +31,7 @@ class RtspSource:
     """A stream `rtsp://` or `rtsps://`."""
 
     live = True
+    identity = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

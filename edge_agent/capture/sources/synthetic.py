@@ -28,6 +28,7 @@ class SyntheticSource:
     """
 
     live = False
+    identity = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

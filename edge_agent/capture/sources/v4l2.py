@@ -18,6 +18,7 @@ class V4l2Source:
     """A camera `v4l2:PATH[?width=W&height=H&fourcc=MJPG]`. The link is followed anew at each open."""
 
     live = True
+    identity = None
 
     def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)

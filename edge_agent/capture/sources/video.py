@@ -19,6 +19,7 @@ class VideoSource:
     """A file `video:FILE` in any format that FFmpeg reads."""
 
     live = False
+    identity = None
 
     def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)
