@@ -1,6 +1,6 @@
 """One generation of reading a camera: a thread that opens, reads and delivers, and that may hang in the driver.
 
-    open -> read -> fps limit -> view -> number -> queue         fault: back off, open again, for ever
+    open -> read -> intake (which makes it a numbered frame)         fault: back off, open again, for ever
 
 A blocking read cannot be ended from outside. So a reader can be abandoned: whatever it still brings is discarded.
 """
@@ -8,50 +8,13 @@ A blocking read cannot be ended from outside. So a reader can be abandoned: what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from edge_agent.capture.picture import Image
-from edge_agent.capture.queue import DEFAULT_CAPACITY, FrameQueue
-from edge_agent.capture.source import Picture, Source
-from edge_agent.capture.states import CameraEvent, RateLimit
-from edge_agent.capture.view import EVERYTHING, View, apply
-from edge_agent.clock import Clock
+from edge_agent.capture.intake import Intake, Wiring
+from edge_agent.capture.source import Source
+from edge_agent.capture.states import CameraEvent
 from edge_agent.errors import BadPictureError, CameraError
-from edge_agent.records import Drop, Frame, HoldReason
-
-DEFAULT_STALL_S = 3.0
-# The first picture may take longer than the next ones: a session is set up, and a key frame awaited.
-DEFAULT_FIRST_FRAME_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CameraPlan:
-    """How one camera is to be run. `fps` None: every picture."""
-
-    name: str
-    fps: float | None = None
-    view: View = EVERYTHING
-    stall_s: float = DEFAULT_STALL_S
-    first_frame_s: float = DEFAULT_FIRST_FRAME_S
-    capacity: int = DEFAULT_CAPACITY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wiring:
-    """What a camera's threads work with. `make_source` is called for each reader, with the event that ends it.
-    `on_drop` hears of each frame that will not be judged, and why; it is called from camera threads and must not block.
-    `prepare` gives a view the size the camera's model takes, None while there is no model: done here, so that cameras
-    share the work and the inspect thread is left with inference.
-    """
-
-    plan: CameraPlan
-    make_source: Callable[[threading.Event], Source]
-    queue: FrameQueue
-    on_drop: Callable[[Drop, str], None]
-    clock: Clock
-    prepare: Callable[[Image], Image | None] = lambda _image: None
+from edge_agent.records import CameraIdentity
 
 
 class Report(Protocol):
@@ -69,8 +32,7 @@ class Reader:
         self._wiring = wiring
         self._report = report
         self._stop = threading.Event()
-        self._delivering = threading.Lock()
-        self._limit = RateLimit(wiring.plan.fps)
+        self._intake = Intake(wiring, self._stop)
         self._due_s: float | None = None  # when patience ends; None while nothing is expected
         self._thread = threading.Thread(
             target=self._run, args=(delay_s,), name=f"camera-{wiring.plan.name}", daemon=True
@@ -81,6 +43,11 @@ class Reader:
         """Whether its thread still runs."""
         return self._thread.is_alive()
 
+    @property
+    def device(self) -> CameraIdentity | None:
+        """The camera that answered last, as far as it says."""
+        return self._intake.device
+
     def start(self) -> None:
         """Start reading after the delay."""
         self._thread.start()
@@ -90,9 +57,8 @@ class Reader:
         self._thread.join(timeout_s)
 
     def abandon(self) -> None:
-        """When this returns, nothing more of this reader will be delivered, whenever its read comes back."""
-        with self._delivering:
-            self._stop.set()
+        """When this returns, nothing more of this reader will be queued, whenever its read comes back."""
+        self._intake.close()
 
     def patience_left_s(self) -> float:
         """Seconds until this reader is silent for too long; 0 or less when it is."""
@@ -117,6 +83,7 @@ class Reader:
             return self._report(self, CameraEvent.FAULT, str(error))
         finally:
             self._due_s = None
+            self._intake.forsake()
             source.close()
         self._report(self, CameraEvent.END, "no more pictures")
         return None
@@ -127,74 +94,28 @@ class Reader:
         Raises:
             CameraError: the source failed, or a live one ended.
         """
-        up = not source.live
-        if up:
-            self._report(self, CameraEvent.UP, "open")
-        while not self._stop.is_set() and (source.live or self._paced()):
+        live = source.live
+        up = not live and self._came_up(source, "open")
+        while not self._stop.is_set() and (live or self._intake.await_turn()):
             try:
                 picture = source.read()
             except BadPictureError as error:
-                self._lose(error)
+                self._intake.bad(error, live=live)
                 continue
             if picture is None:
-                if source.live:
+                if live:
                     raise CameraError(f"{source.description}: the stream ended")
                 return
             self._expect_within(self._wiring.plan.stall_s)
-            if not up:
-                up = self._report(self, CameraEvent.UP, "streaming") is not None
-            self._take(picture, live=source.live)
+            up = up or self._came_up(source, "streaming")
+            self._intake.take(picture, live=live)
 
-    def _paced(self) -> bool:
-        """Wait until the next picture of a file is wanted; False when stopped meanwhile."""
-        clock = self._wiring.clock
-        if clock.wait(self._stop, self._limit.wait_s(clock.mono_s())):
+    def _came_up(self, source: Source, reason: str) -> bool:
+        if self._report(self, CameraEvent.UP, reason) is None:
             return False
-        self._limit.take(clock.mono_s())
+        self._intake.device = source.identity
+        self._wiring.on_identity(self._wiring.plan.name, source.identity)
         return True
-
-    def _take(self, picture: Picture, *, live: bool) -> None:
-        plan, queue, clock = self._wiring.plan, self._wiring.queue, self._wiring.clock
-        utc_s, mono_s = clock.utc_s(), picture.captured_mono_s or clock.mono_s()
-        if live and not self._limit.take(mono_s):
-            queue.skip(plan.name, mono_s)
-            return
-        image = apply(plan.view, picture.image)
-        begun_s = clock.mono_s()
-        prepared = self._wiring.prepare(image)
-        prepare_ms = (clock.mono_s() - begun_s) * 1e3
-        with self._delivering:
-            if self._stop.is_set():
-                return
-            frame = Frame(
-                camera=plan.name,
-                sequence=queue.next_sequence(plan.name),
-                captured_utc_s=utc_s,
-                captured_mono_s=mono_s,
-                image=image,
-                part=picture.part,
-                path=picture.path,
-                prepared=prepared,
-                prepare_ms=prepare_ms,
-            )
-            drop = queue.put(frame)
-        if drop is not None:
-            newer = drop.reason is HoldReason.OVERLOAD
-            self._wiring.on_drop(drop, "a newer frame came first" if newer else "stopped before it was judged")
-
-    def _lose(self, error: BadPictureError) -> None:
-        queue, clock = self._wiring.queue, self._wiring.clock
-        with self._delivering:
-            if self._stop.is_set():
-                return
-            drop = queue.lost(
-                self._wiring.plan.name,
-                captured_utc_s=clock.utc_s(),
-                captured_mono_s=clock.mono_s(),
-                reason=HoldReason.CAMERA,
-                part=error.part,
-            )
-        self._wiring.on_drop(drop, str(error))
 
     def _expect_within(self, allowance_s: float) -> None:
         self.allowance_s = allowance_s
