@@ -180,6 +180,22 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
+@contextlib.contextmanager
+def _patience(place: Place, digest: str) -> Iterator[None]:
+    """What is being waited for on stderr, with the time it has taken, where an engine is built first."""
+    if not place.store.builds_engine(digest, place.runtime, place.flavour):
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        provider = place.runtime.providers[0][0]
+        progress.add_task(f"building an engine for {provider}: minutes the first time, kept for the next", total=None)
+        yield
+
+
 def _import(arguments: argparse.Namespace) -> int:
     return _take(arguments, arguments.directory)
 
@@ -191,7 +207,8 @@ def _take(arguments: argparse.Namespace, directory: Path) -> int:
     result = {"digest": digest, "name": manifest.name, "active": arguments.activate}
     if not arguments.activate:
         return _done(arguments, f"staged {manifest.name} {manifest.version} as {digest}", result)
-    place.store.activate(manifest.name, digest, place.runtime, place.flavour)
+    with _patience(place, digest):
+        place.store.activate(manifest.name, digest, place.runtime, place.flavour)
     return _done(arguments, f"{manifest.name} {manifest.version} ({digest[:12]}) is active", result)
 
 
@@ -240,7 +257,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     place = _place(arguments)
     digest = _digest(place.store, arguments)
-    model = place.store.verify(digest, place.runtime, place.flavour)
+    with _patience(place, digest):
+        model = place.store.verify(digest, place.runtime, place.flavour)
     provider = model.encoder.providers_in_use[0]
     text = f"{model.manifest.name} {model.manifest.version} ({digest[:12]}): golden vectors reproduced by {provider}"
     return _done(arguments, text, {"digest": digest, "flavour": model.flavour, "provider": provider})
@@ -250,7 +268,8 @@ def _activate(arguments: argparse.Namespace) -> int:
     place = _place(arguments)
     digest = _digest(place.store, arguments)
     name = place.store.manifest(digest).name
-    place.store.activate(name, digest, place.runtime, place.flavour)
+    with _patience(place, digest):
+        place.store.activate(name, digest, place.runtime, place.flavour)
     return _done(arguments, f"{name} ({digest[:12]}) is active", {"name": name, "digest": digest})
 
 

@@ -18,6 +18,8 @@ READ_LIMIT_BYTES = 256 * 1024  # /proc/cpuinfo of a machine with 128 threads has
 _MODULE = re.compile(r"p\d{4}-\d{4}")
 _SOC = re.compile(r"tegra\d{3}")
 _RELEASE = re.compile(r"R(\d+).*REVISION:\s*([\d.]+)")
+# Where Debian packages of TensorRT put its library: Jetson Linux, x86.
+_TENSORRT = "usr/lib/*-linux-gnu/libnvinfer.so.*"
 _TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
 
 
@@ -26,7 +28,8 @@ class Device:
     """What the machine says of itself; None and empty where it says nothing.
 
     `compatible` are the names in the device tree, the board's before the chip's (raspberrypi,5-model-b; brcm,bcm2712),
-    `modules` are NVIDIA's module and board ids (p3767-0003), `l4t` the release of Jetson Linux (36.4.3).
+    `modules` are NVIDIA's module and board ids (p3767-0003), `l4t` the release of Jetson Linux (36.4.3), `tensorrt` the
+    version of TensorRT's library (10.3.0).
     """
 
     machine: str
@@ -35,6 +38,7 @@ class Device:
     modules: tuple[str, ...] = ()
     soc: str | None = None
     l4t: str | None = None
+    tensorrt: str | None = None
     cpu: str | None = None
     cpu_flags: frozenset[str] = frozenset()
     threads: int | None = None
@@ -65,6 +69,7 @@ def detect(root: Path, machine: str) -> Device:
         compatible=compatible,
         modules=tuple(dict.fromkeys(_MODULE.findall(words))),
         soc=soc[-1] if soc else None,
+        tensorrt=tensorrt(root),
         l4t=release(_text(root / "etc/nv_tegra_release")),
         cpu=cpu.get("model name") or cpu.get("Model"),
         cpu_flags=frozenset((cpu.get("flags") or cpu.get("Features") or "").split()),
@@ -115,6 +120,13 @@ def release(text: str) -> str | None:
     """`36.4.3` from the first line of /etc/nv_tegra_release, None when it is not there."""
     match = _RELEASE.search(text.partition("\n")[0])
     return f"{match[1]}.{match[2].strip('.')}" if match else None
+
+
+def tensorrt(root: Path) -> str | None:
+    """`10.3.0` from the name of TensorRT's library, the longest that is there; None without one."""
+    found = [path.name.partition(".so.")[2] for path in root.glob(_TENSORRT)]
+    versions = [text for text in found if re.fullmatch(r"\d+(\.\d+)*", text)]
+    return max(versions, key=lambda text: (text.count("."), text), default=None)
 
 
 def _release_warnings(profile: Profile, device: Device) -> tuple[str, ...]:

@@ -109,13 +109,20 @@ def gpu_load(root: Path) -> float | None:
 
 
 def power_w(root: Path) -> float | None:
-    """Power of the whole board in watts, from the INA3221 monitor of a Jetson."""
+    """Power of the whole board in watts, from the INA3221 monitor of a Jetson.
+
+    Since JetPack 5 the monitor is a hwmon device, with JetPack 4 an industrial I/O device that gives milliwatts.
+    """
     for monitor in sorted((root / "sys/bus/i2c/devices").glob("*/hwmon/hwmon*")):
         for label in sorted(monitor.glob("in*_label")):
             channel = label.name.removeprefix("in").removesuffix("_label")
             volts, amperes = _number(monitor / f"in{channel}_input"), _number(monitor / f"curr{channel}_input")
             if _text(label) in _POWER_RAILS and volts is not None and amperes is not None:
                 return volts * amperes / 1e6  # mV times mA
+    for label in sorted((root / "sys/bus/i2c/devices").glob("*/iio:device*/rail_name_*")):
+        milliwatts = _number(label.with_name(f"in_power{label.name.removeprefix('rail_name_')}_input"))
+        if _text(label) in _POWER_RAILS and milliwatts is not None:
+            return milliwatts / 1e3
     return None
 
 

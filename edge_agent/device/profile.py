@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from edge_agent.config.validate import faults, values
 
 PACKAGE = "firmware_profiles"
 FALLBACK = "generic-x86"
-ENGINE_CACHE = "{engine_cache}"
+THREADS = "{threads}"
 
 
 class Detect(Section):
@@ -41,7 +40,9 @@ class Provider(Section):
     """An execution provider of ONNX Runtime with its options, as ONNX Runtime takes them: texts."""
 
     name: str = key(REQUIRED, "Its name.", pattern=r"^[A-Za-z]+ExecutionProvider$")
-    options: Mapping[str, str] = key({}, "Its options; {engine_cache} is replaced by a folder made for this model.")
+    options: Mapping[str, str] = key(
+        {}, "Its options; {engine_cache} is a folder of each encoder's own, {threads} those of inference."
+    )
 
 
 class Inference(Section):
@@ -118,17 +119,18 @@ class Profile(Section):
     thermal: Thermal = key(REQUIRED, "Temperatures.")
     memory: Memory = key(REQUIRED, "Memory.")
     training: Training = key(REQUIRED, "Learning.")
+    when_wrong: str = key(REQUIRED, "What it costs on a machine that it was not written for.", max_length=200)
     evidence: Evidence = key(REQUIRED, "What the numbers rest on.")
 
-    def providers(self, engine_cache: Path) -> tuple[tuple[str, dict[str, str]], ...]:
-        """The providers as ONNX Runtime takes them.
+    def providers(self, threads: int) -> dict[str, dict[str, str]]:
+        """The options of each provider as ONNX Runtime takes them, in order; {engine_cache} still stands in them.
 
-        Engines are not portable: `engine_cache` must be of this model, ONNX Runtime, TensorRT and machine.
+        `threads` is for providers with a pool of their own, such as OpenVINO.
         """
-        return tuple(
-            (p.name, {k: v.replace(ENGINE_CACHE, str(engine_cache)) for k, v in p.options.items()})
-            for p in self.inference.providers
-        )
+        return {
+            provider.name: {key: value.replace(THREADS, str(threads)) for key, value in provider.options.items()}
+            for provider in self.inference.providers
+        }
 
 
 def parse(content: bytes, file: str, name: str) -> Profile:

@@ -9,6 +9,7 @@ saying so (onnxruntime issue 23372). Here a provider that was asked for and is n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -54,12 +55,14 @@ class RuntimeOptions:
     One thread, no spinning: at 10 frames a second a spinning pool of two costs 45 % of a core for no gain in latency
     (measured on two cores of x86). `disable_arena` gives memory back after each run; at 224 px on x86 that costs more
     than it saves (85 MiB of RSS after 200 runs, 77 with the arena), so ask for it only where it was measured.
+    `engine_cache` is the folder of this runtime and machine for what providers compile (`models.engines`).
     """
 
     providers: tuple[tuple[str, dict[str, str]], ...] = ((_CPU, {}),)
     intra_op_threads: int = 1
     allow_spinning: bool = False
     disable_arena: bool = False
+    engine_cache: Path | None = None
 
 
 class Encoder:

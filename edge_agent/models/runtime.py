@@ -13,14 +13,19 @@ U8S8 = "u8s8"
 
 
 def runtime_of(profile: Profile, device: DeviceKeys, engine_cache: Path) -> RuntimeOptions:
-    """Session options of this device; a provider named in the configuration keeps the options its profile gives it."""
-    offered = dict(profile.providers(engine_cache))
+    """Session options of this device; a provider named in the configuration keeps the options its profile gives it.
+
+    `engine_cache` is the folder of this runtime and machine; each encoder gets one of its own in it (`models.engines`).
+    """
+    threads = device.threads or profile.inference.threads
+    offered = profile.providers(threads)
     names = device.providers or tuple(offered)
     return RuntimeOptions(
         providers=tuple((name, offered.get(name, {})) for name in names),
-        intra_op_threads=device.threads or profile.inference.threads,
+        intra_op_threads=threads,
         allow_spinning=profile.inference.spinning,
         disable_arena=not profile.inference.arena,
+        engine_cache=engine_cache,
     )
 
 

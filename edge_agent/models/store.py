@@ -20,7 +20,7 @@ from pathlib import Path
 from edge_agent.clock import Clock, SystemClock, rfc3339
 from edge_agent.errors import AlreadyRunningError, BadBundleError, CorruptStoreError, TransientError
 from edge_agent.learn.head import LinearHead
-from edge_agent.models import arrays, bundle
+from edge_agent.models import arrays, bundle, engines
 from edge_agent.models.bundle import BundleFile, Manifest
 from edge_agent.models.encoder import Encoder, RuntimeOptions
 from edge_agent.models.files import read_bounded, read_file
@@ -185,7 +185,8 @@ class ModelStore:
         """
         manifest = self.manifest(digest)
         head = _check_head(manifest, self._blob(manifest.head))
-        encoder = Encoder.from_bytes(self._blob(manifest.encoder(flavour)), runtime)
+        file = manifest.encoder(flavour)
+        encoder = Encoder.from_bytes(self._blob(file), engines.prepared(runtime, file.sha256))
         found = (encoder.input_px, encoder.dimension, encoder.map_shape[2])
         layout = manifest.features
         expected = (manifest.input_px, layout.dimension, layout.map_slice.stop - layout.map_slice.start)
@@ -216,6 +217,23 @@ class ModelStore:
             tolerance=manifest.tolerances[flavour],
         )
         return model
+
+    def builds_engine(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> bool:
+        """Whether loading this bundle here will first build an engine, which can take minutes.
+
+        Raises:
+            BadBundleError: no such bundle or flavour.
+        """
+        return engines.to_be_built(runtime, self.manifest(digest).encoder(flavour).sha256)
+
+    def prune_engines(self, runtime: RuntimeOptions) -> None:
+        """Remove engines of encoders that are in no bundle any more, and those of other runtimes.
+
+        Raises:
+            StorageFullError, StorageReadOnlyError, TransientError: something could not be removed.
+        """
+        manifests = [self.manifest(digest) for digest in self._digests()]
+        engines.prune(runtime, {file.sha256 for manifest in manifests for file in manifest.encoders.values()})
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest of a staged bundle.

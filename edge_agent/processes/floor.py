@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,12 @@ class InspectFloor:
     def model_names(self) -> tuple[str, ...]:
         return tuple(sorted({camera.model for camera in self.settings.cameras.values()}))
 
-    def open(self) -> None:
-        """Load the models, build the lanes, start the cameras: in this order, so that the first frame finds a model."""
-        self.parts.models.start(self.model_names)
+    def open(self, progress: Callable[[str], None]) -> None:
+        """Load the models, build the lanes, start the cameras: in this order, so that the first frame finds a model.
+
+        `progress` hears what a long start waits for.
+        """
+        self.parts.models.start(self.model_names, progress)
         self.relane()
         for name, camera in self.settings.cameras.items():
             self.parts.crew.start(name, camera)

@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 OUTBOX_FILE, INBOX_FILE = "outbox.db", "inbox.db"
 SYNC_BELL, INSPECT_BELL, SNAPSHOT_FILE = "sync.bell", "inspect.bell", "inspect.json"
 STOP_COMMIT_S = 5.0
+PATIENCE_S = 30.0  # what systemd is asked for, about once a second
 SECRETS = ("cameras",)
 
 
@@ -78,6 +79,8 @@ class _Process:
         settings, clock = started.settings, started.clock
         state_dir, runtime_dir = settings.storage.state_dir, settings.storage.runtime_dir
         self._started = started
+        self._began_mono_s = clock.mono_s()
+        self._first_start_s = plan.choice.profile.inference.first_start_s
         self._failing: set[str] = set()  # cameras whose model failed on their last picture; inspect thread only
         self._notifier = Notifier.from_environment(os.environ, clock)
         self._ring_sync = ringer(runtime_dir / SYNC_BELL)
@@ -106,7 +109,7 @@ class _Process:
             rng=np.random.default_rng(),
             input_px=loop.input_px,
         )
-        models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note)
+        models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note, clock)
         parts = Parts(
             loop=loop,
             crew=crew,
@@ -139,7 +142,7 @@ class _Process:
         try:
             self._orders.begin()
             self._thread.start()
-            self._floor.open()
+            self._floor.open(self._patience)
             self._heart.announce()
             cameras = ", ".join(self._floor.settings.cameras)
             log.info("event=ready version=%s cameras=%s", __version__, cameras)
@@ -149,6 +152,12 @@ class _Process:
             return EXIT_FAULT if self._started.broken.is_set() else EXIT_OK
         finally:
             self._close()
+
+    def _patience(self, progress: str) -> None:
+        """Starting takes its time, and systemd is asked for more of it; a first engine may take as the profile says."""
+        if self._started.clock.mono_s() - self._began_mono_s < self._first_start_s:
+            self._notifier.extend_timeout(PATIENCE_S)
+        self._notifier.status(f"starting: {progress}")
 
     def _turn(self, bell: Doorbell) -> None:
         bell.wait(self._heart.seconds_to_next())

@@ -2,20 +2,21 @@
 
     store pointers --watch--> background thread: load, golden vectors --poll--> models (one assignment per name)
 
-Loading takes a second and must not hold a frame up, so it happens in a thread of its own; only `poll`, in the main
-thread, changes what is in use. What cannot be loaded leaves the present model in force and raises an alarm.
+Loading takes a second, minutes where an engine is built for it first, and must not hold a frame up: it happens in a
+thread of its own; only `poll`, in the main thread, changes what is in use. Until then the model before it judges, and
+what cannot be loaded leaves that one in force and raises an alarm.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, ProviderError
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import LoadedModel, ModelStore
@@ -25,6 +26,23 @@ from edge_agent.sync.payloads import ModelState
 log = logging.getLogger(__name__)
 
 Done = Callable[[str | None], None]  # told None when the model is in use, or why it is not
+Progress = Callable[[str], None]  # told about once a second what is being waited for
+
+PROGRESS_S = 10.0  # so often a model that is being loaded is news again
+WAIT_S = 1.0
+LOADING = "loading"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loading:
+    """What a background thread is at since when; `told_mono_s`: when that was news last."""
+
+    what: str
+    since_mono_s: float
+    told_mono_s: float
+
+    def words(self, now_mono_s: float) -> str:
+        return f"{self.what} for {now_mono_s - self.since_mono_s:.0f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +61,37 @@ class ModelsInUse:
     """Loaded models by name. Everything but the loading itself happens in the main thread."""
 
     def __init__(
-        self, store: ModelStore, options: RuntimeOptions, flavour: str, note: Callable[[Condition], None]
+        self,
+        store: ModelStore,
+        options: RuntimeOptions,
+        flavour: str,
+        note: Callable[[Condition], None],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._options = options
         self._flavour = flavour
         self._note = note
+        self._clock = clock
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
-        self._busy: set[str] = set()
+        self._busy: dict[str, _Loading] = {}
         self._reasons: dict[str, str] = {}
         self._failed: dict[str, str] = {}  # name -> digest that was tried and did not load
         self._news = False  # since the last poll, `states` or `models` changed
         self.models: Mapping[str, LoadedModel] = {}
 
-    def start(self, names: Iterable[str]) -> None:
+    def start(self, names: Iterable[str], progress: Progress) -> None:
         """Load what the pointers name, and wait for it: the first frame must find a model."""
         for name in names:
-            self._take(self._load(name, None))
+            self._in_background(name, self._active_or_none(name), lambda name=name: self._load(name, None))  # type: ignore[misc]
+            while name in self._busy:
+                self._collect(WAIT_S)
+                if name in self._busy:
+                    progress(f"model {name}: {self._busy[name].words(self._clock.mono_s())}")
+        try:
+            self._store.prune_engines(self._options)
+        except EdgeAgentError as error:
+            log.warning("engines=unpruned reason=%s", error)
         self._news = False  # whoever starts us tells of it
 
     def watch(self, names: Iterable[str]) -> None:
@@ -80,7 +112,7 @@ class ModelsInUse:
                 self._failed.pop(name, None)
                 self._report(name, None)
             elif self._failed.get(name) != digest:
-                self._in_background(name, lambda name=name: self._load(name, None))  # type: ignore[misc]
+                self._in_background(name, digest, lambda name=name: self._load(name, None))  # type: ignore[misc]
 
     def activate(self, name: str, digest: str, done: Done) -> None:
         """Check a bundle on this device, point the name at it and use it; `done` is told how it went."""
@@ -92,7 +124,7 @@ class ModelsInUse:
                 return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done)
             return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
 
-        self._in_background(name, work)
+        self._in_background(name, digest, work)
 
     def roll_back(self, name: str, done: Done) -> None:
         """Use the previous bundle again; `done` is told how it went."""
@@ -104,17 +136,30 @@ class ModelsInUse:
                 return _Outcome(name=name, digest=None, model=None, reason=str(error), done=done)
             return self._load(name, done)
 
-        self._in_background(name, work)
+        self._in_background(name, None, work)
 
     def poll(self) -> bool:
         """Put what was loaded in force; True when a model, or what is to be said of one, changed."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                outcome = self._outcomes.get_nowait()
-                self._busy.discard(outcome.name)
-                self._take(outcome)
+        while self._collect(0.0):
+            pass
+        now_s = self._clock.mono_s()
+        for name, loading in self._busy.items():
+            if now_s - loading.told_mono_s >= PROGRESS_S:
+                self._busy[name] = replace(loading, told_mono_s=now_s)
+                self._news = True
+                log.info("model=%s event=loading progress=%s", name, loading.words(now_s))
         news, self._news = self._news, False
         return news
+
+    def _collect(self, timeout_s: float) -> bool:
+        """Take what one background thread has brought; False when none had."""
+        try:
+            outcome = self._outcomes.get(timeout=timeout_s) if timeout_s else self._outcomes.get_nowait()
+        except queue.Empty:
+            return False
+        del self._busy[outcome.name]
+        self._take(outcome)
+        return True
 
     def states(self, names: Iterable[str]) -> tuple[ModelState, ...]:
         """What `model/is` says of each name."""
@@ -122,13 +167,14 @@ class ModelsInUse:
 
     def _state(self, name: str) -> ModelState:
         model = self.models.get(name)
-        reason = self._reasons.get(name)
+        loading = self._busy.get(name)
+        reason = loading.words(self._clock.mono_s()) if loading else self._reasons.get(name)
         try:
             previous = self._store.previous(name)
         except EdgeAgentError as error:
             previous, reason = None, reason or str(error)
         state: Literal["active", "loading", "failed", "missing"]
-        state = "loading" if name in self._busy else "failed" if reason else "active" if model else "missing"
+        state = "loading" if loading else "failed" if reason else "active" if model else "missing"
         return ModelState(
             name=name, state=state, active=model.digest if model else None, previous=previous, reason=reason
         )
@@ -146,9 +192,27 @@ class ModelsInUse:
             return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done, provider_fault=fault)
         return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
 
-    def _in_background(self, name: str, work: Callable[[], _Outcome]) -> None:
-        self._busy.add(name)
+    def _active_or_none(self, name: str) -> str | None:
+        try:
+            return self._store.active(name)
+        except EdgeAgentError:  # loading it will say so
+            return None
+
+    def _in_background(self, name: str, digest: str | None, work: Callable[[], _Outcome]) -> None:
+        now_s = self._clock.mono_s()
+        loading = _Loading(what=self._what(digest), since_mono_s=now_s, told_mono_s=now_s)
+        self._busy[name] = loading
+        self._news |= loading.what != LOADING  # it will take long
         threading.Thread(target=lambda: self._outcomes.put(work()), name=f"model-{name}", daemon=True).start()
+
+    def _what(self, digest: str | None) -> str:
+        try:
+            builds = digest is not None and self._store.builds_engine(digest, self._options, self._flavour)
+        except EdgeAgentError:  # loading it will say so
+            builds = False
+        return (
+            f"building an engine for {self._options.providers[0][0]} (the first takes minutes)" if builds else LOADING
+        )
 
     def _take(self, outcome: _Outcome) -> None:
         if outcome.model is not None:

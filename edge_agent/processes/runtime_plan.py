@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge_agent.config.sections import DeviceKeys, Models
@@ -50,7 +51,15 @@ def plan_for(keys: DeviceKeys, models: Models, state_dir: Path, root: Path, mach
 
 
 def _engine_key(device: Device) -> str:
-    # Engines are not portable between runtimes and machines (ONNX Runtime's TensorRT page); TensorRT itself puts the
-    # model into the name of each engine.
-    words = f"{onnxruntime_version()} {device.machine} {device.model} {device.soc} {device.l4t}"
+    # Engines are not portable between runtimes and machines (ONNX Runtime's TensorRT page). A TensorRT of pip is seen
+    # by its package, one of the system by its library; OpenVINO comes inside its ONNX Runtime.
+    runtime = f"{onnxruntime_version()} {device.tensorrt} {_package('tensorrt')} {_package('onnxruntime-openvino')}"
+    words = f"{runtime} {device.machine} {device.model} {device.soc} {device.l4t} {device.cpu}"
     return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _package(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.device.detect import choose, detect, release
+from edge_agent.device.detect import choose, detect, release, tensorrt
 from edge_agent.device.profile import profiles
 
 TREES = Path(__file__).parents[1] / "data" / "devices"
@@ -143,3 +143,18 @@ def test_what_is_no_text_does_not_stop_detection(tmp_path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_bytes(b"\xff\xfe\x00flags : \x80")
     assert choose(detect(tmp_path, "x86_64"), profiles()).profile.name == "generic-x86"
+
+
+def test_the_version_of_tensorrt_is_that_of_its_library(tmp_path):
+    assert tensorrt(tmp_path) is None
+    folder = tmp_path / "usr/lib/aarch64-linux-gnu"
+    folder.mkdir(parents=True)
+    for name in (
+        "libnvinfer.so",
+        "libnvinfer.so.10",
+        "libnvinfer.so.10.3.0",
+        "libnvinfer.so.old",
+        "libnvinfer_plugin.so.9.9.9",
+    ):
+        (folder / name).touch()
+    assert tensorrt(tmp_path) == detect(tmp_path, "aarch64").tensorrt == "10.3.0"

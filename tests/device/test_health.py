@@ -60,6 +60,10 @@ def test_a_jetson_tells_load_power_throttling_and_its_mode_by_name():
     assert reading.power_mode in named("jetson-orin-nano-8gb").power.modes
 
 
+def test_a_jetson_with_jetpack_4_tells_its_power_in_another_place_and_unit():
+    assert health.power_w(TREES / "jetson-nano") == pytest.approx(2.137)
+
+
 @pytest.mark.parametrize("tree", BOARDS)
 def test_the_mode_a_jetson_is_in_is_known_to_its_profile_by_name(tree):
     profile = named(tree.replace("-devkit", "-32gb"))

@@ -21,7 +21,7 @@ def test_a_profile_decides_where_the_configuration_says_nothing():
 
 def test_the_configuration_overrides_threads_and_providers_and_keeps_their_options():
     profile = named("jetson-orin-nano-8gb")
-    offered = dict(profile.providers(Path("/cache")))
+    offered = profile.providers(threads=3)
     first = next(iter(offered))
 
     options = runtime_of(profile, DeviceKeys(providers=("CPUExecutionProvider", first), threads=3), Path("/cache"))

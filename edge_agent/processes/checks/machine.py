@@ -16,10 +16,11 @@ def _plan(context: Context) -> RuntimePlan:
 
 def device_profile(context: Context) -> tuple[Finding, ...]:
     choice = _plan(context).choice
+    price = f"were it the wrong one: {choice.profile.when_wrong}"
     if choice.warnings:
-        advice = "see docs/devices.md; device.profile names another profile"
+        advice = f"{price}. See docs/devices.md; device.profile names another"
         return tuple(warning(f"{choice.profile.name}: {text}", advice) for text in choice.warnings)
-    return (ok(f"{choice.profile.name} ({choice.reason})"),)
+    return (ok(f"{choice.profile.name} ({choice.reason}); {price}"),)
 
 
 def provider_available(context: Context) -> tuple[Finding, ...]:
