@@ -2,17 +2,18 @@
 
     camera threads --put--> one lane per camera --get, in turn--> inspect thread --done or drop-->
 
-A live lane that is full drops its oldest frame: the newest wins. A lane of files makes its camera thread wait: no file
-is dropped for speed. One lock guards all of it, so the books balance whenever they are read.
+A full lane drops its oldest frame (the newest wins), or makes its camera thread wait (no file is dropped for speed).
+One lock guards all of it: a frame is numbered and queued in one step, and the books balance whenever they are read.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edge_agent.capture.accounting import Accounting
+from edge_agent.capture.accounting import Accounting, Skip
 from edge_agent.clock import Clock
 from edge_agent.records import Drop, Frame, HoldReason
 
@@ -26,24 +27,32 @@ _RATE_FRAMES = 32
 class _Lane:
     """One camera's frames and counts; touched only under the queue's lock."""
 
-    live: bool
+    waits: bool
     capacity: int
-    space: threading.Condition  # file lanes wait here; one per lane, so that no thread is woken for another's space
+    space: threading.Condition  # writers wait here; one per lane, so that no thread is woken for another's space
     closed: bool = False
     waiting: deque[Frame] = field(default_factory=deque)
     judging: set[int] = field(default_factory=set)
     captured: int = 0
     judged: int = 0
     dropped: Counter[HoldReason] = field(default_factory=Counter)
-    skipped: int = 0
+    skipped: Counter[Skip] = field(default_factory=Counter)
     reconnects: int = 0
     last_mono_s: float | None = None
     stamps: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_FRAMES))
 
-    def count(self, mono_s: float) -> None:
+    def count(self, mono_s: float | None) -> None:
         self.captured += 1
-        self.last_mono_s = mono_s
-        self.stamps.append(mono_s)
+        if mono_s is not None:
+            self.last_mono_s = mono_s
+            self.stamps.append(mono_s)
+
+    def surplus(self) -> Frame:
+        """The frame to let go of: the oldest that nobody asked for, else the oldest."""
+        place = next((place for place, frame in enumerate(self.waiting) if frame.trigger is None), 0)
+        frame = self.waiting[place]
+        del self.waiting[place]
+        return frame
 
     def dropped_as(self, frame: Frame, reason: HoldReason) -> Drop:
         self.dropped[reason] += 1
@@ -53,15 +62,18 @@ class _Lane:
             captured_utc_s=frame.captured_utc_s,
             reason=reason,
             part=frame.part_id,
+            recipe=frame.recipe,
+            device=frame.device,
+            trigger=frame.trigger,
         )
 
 
 class FrameQueue:
-    """Frames of all cameras, fair between them. Each camera has one writer; any number of threads may read.
+    """Frames of all cameras, fair between them. Any number of threads may write and read.
 
     Raises:
         KeyError: a camera that was never added.
-        ValueError: a frame out of sequence, or finished twice: a fault of the caller, not of the world.
+        ValueError: a frame finished twice, or built with another number than it was given: a fault of the caller.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -71,17 +83,20 @@ class FrameQueue:
         self._lanes: dict[str, _Lane] = {}
         self._turns: deque[str] = deque()  # cameras with waiting frames, the next to be served first
 
-    def add(self, camera: str, *, live: bool, capacity: int = DEFAULT_CAPACITY) -> None:
-        """Open the lane of a camera, or open it again with other settings; its counts and numbers go on."""
+    def add(self, camera: str, *, waits: bool, capacity: int = DEFAULT_CAPACITY) -> None:
+        """Open the lane of a camera, or open it again with other settings; its counts and numbers go on.
+
+        `waits`: when the lane is full its writer waits; else its oldest frame is dropped.
+        """
         if capacity < 1:
             raise ValueError(f"queue of {capacity} frames for {camera}, expected 1 or more")
         with self._lock:
             lane = self._lanes.get(camera)
             if lane is None:
                 space = threading.Condition(self._lock)
-                self._lanes[camera] = _Lane(live=live, capacity=capacity, space=space)
+                self._lanes[camera] = _Lane(waits=waits, capacity=capacity, space=space)
             else:
-                lane.live, lane.capacity, lane.closed = live, capacity, False
+                lane.waits, lane.capacity, lane.closed = waits, capacity, False
 
     def close(self, camera: str) -> None:
         """Take no more frames of this camera: a `put` that waits returns. What is queued will still be judged."""
@@ -90,49 +105,41 @@ class FrameQueue:
             lane.closed = True
             lane.space.notify_all()
 
-    def next_sequence(self, camera: str) -> int:
-        """The number of the camera's next frame: 1, then without gaps."""
-        with self._lock:
-            return self._lanes[camera].captured + 1
+    def put(self, camera: str, build: Callable[[int], Frame]) -> Drop | None:
+        """Number a frame (1, then without gaps) and queue it, in one step; the frame that is dropped for it, if any.
 
-    def put(self, frame: Frame) -> Drop | None:
-        """Queue a frame; the frame that is dropped for it, if any.
-
-        A full live lane drops its oldest frame (OVERLOAD). A full lane of files waits until there is space. A closed
-        lane drops the frame itself (STOPPING).
+        `build` makes the frame of its number; it is called under the lock and does nothing else. A full lane that waits
+        does so before it numbers. Any other drops its oldest frame (OVERLOAD), but none that a trigger asked for while
+        it has one that none did. A closed lane drops the frame itself (STOPPING).
         """
         with self._lock:
-            lane = self._lanes[frame.camera]
-            if not lane.live:
+            lane = self._lanes[camera]
+            if lane.waits:
                 lane.space.wait_for(lambda: lane.closed or len(lane.waiting) < lane.capacity)
-            if frame.sequence != lane.captured + 1:
-                raise ValueError(f"{frame.camera}: frame {frame.sequence} after {lane.captured}; one writer a camera")
+            frame = build(lane.captured + 1)
+            _check_number(camera, frame, lane.captured + 1)
             lane.count(frame.captured_mono_s)
             if lane.closed:
                 return lane.dropped_as(frame, HoldReason.STOPPING)
             lane.waiting.append(frame)
             if len(lane.waiting) == 1:
-                self._turns.append(frame.camera)
+                self._turns.append(camera)
             self._arrived.notify()
-            if len(lane.waiting) > lane.capacity:
-                return lane.dropped_as(lane.waiting.popleft(), HoldReason.OVERLOAD)
-            return None
+            return lane.dropped_as(lane.surplus(), HoldReason.OVERLOAD) if len(lane.waiting) > lane.capacity else None
 
-    def lost(
-        self,
-        camera: str,
-        *,
-        captured_utc_s: float,
-        captured_mono_s: float,
-        reason: HoldReason,
-        part: str | None = None,
-    ) -> Drop:
-        """Number and drop a frame that has no picture to queue: what came could not be decoded."""
+    def lost(self, camera: str, build: Callable[[int], Drop], captured_mono_s: float | None) -> Drop:
+        """Number and drop, in one step, a part that has no picture to queue.
+
+        `captured_mono_s` is when its picture came that could not be decoded; None when none came at all: then the
+        camera's rate and the age of its last picture stay what they are.
+        """
         with self._lock:
             lane = self._lanes[camera]
+            drop = build(lane.captured + 1)
+            _check_number(camera, drop, lane.captured + 1)
             lane.count(captured_mono_s)
-            lane.dropped[reason] += 1
-            return Drop(camera=camera, sequence=lane.captured, captured_utc_s=captured_utc_s, reason=reason, part=part)
+            lane.dropped[drop.reason] += 1
+            return drop
 
     def get(self, timeout_s: float) -> Frame | None:
         """The next frame, cameras in turn; None when none came within `timeout_s`. End it with `done` or `drop`."""
@@ -171,11 +178,11 @@ class FrameQueue:
                 lane.space.notify()
             return drops
 
-    def skip(self, camera: str, mono_s: float) -> None:
-        """A picture above the fps limit came and was let go."""
+    def skip(self, camera: str, why: Skip, mono_s: float) -> None:
+        """A picture came that nobody asked for, and was let go: it is no part and has no number."""
         with self._lock:
             lane = self._lanes[camera]
-            lane.skipped += 1
+            lane.skipped[why] += 1
             lane.last_mono_s = mono_s
 
     def reconnected(self, camera: str) -> None:
@@ -207,11 +214,16 @@ class FrameQueue:
             judged=lane.judged,
             dropped=dict(lane.dropped),
             in_flight=len(lane.waiting) + len(lane.judging),
-            skipped=lane.skipped,
+            skipped=dict(lane.skipped),
             reconnects=lane.reconnects,
             last_frame_age_s=None if lane.last_mono_s is None else max(0.0, now_s - lane.last_mono_s),
             fps=_rate(lane.stamps, now_s),
         )
+
+
+def _check_number(camera: str, what: Frame | Drop, number: int) -> None:
+    if (what.camera, what.sequence) != (camera, number):
+        raise ValueError(f"{what.camera}: frame {what.sequence} was built, expected {camera}: frame {number}")
 
 
 def _rate(stamps: deque[float], now_s: float) -> float:

@@ -1,4 +1,4 @@
-"""The life of a camera as one table, the wait before it is opened again, and the fps limit. Pure.
+"""The life of a camera as one table, and the wait before it is opened again. Pure.
 
 opening --up--> streaming --silence--> stalled --retry--> opening ...
    |                `-------fault----> waiting --retry--> opening ...
@@ -61,36 +61,3 @@ def backoff_s(failures: int, chance: float) -> float:
     that the cameras of one switch do not all come back in the same instant.
     """
     return float(min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16)) * (0.5 + 0.5 * chance))
-
-
-class RateLimit:
-    """At most `fps` frames a second, None for all: a token bucket of two, so that a camera which itself runs at the
-    limit loses none of its frames to jitter.
-    """
-
-    def __init__(self, fps: float | None) -> None:
-        self._fps = fps
-        self._tokens = 2.0
-        self._last_s: float | None = None
-
-    def take(self, mono_s: float) -> bool:
-        """Whether the picture of this moment is wanted."""
-        if self._fps is None:
-            return True
-        self._refill(mono_s, self._fps)
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def wait_s(self, mono_s: float) -> float:
-        """Seconds until the next picture is wanted; 0 for now."""
-        if self._fps is None:
-            return 0.0
-        self._refill(mono_s, self._fps)
-        return max(0.0, (1.0 - self._tokens) / self._fps)
-
-    def _refill(self, mono_s: float, fps: float) -> None:
-        if self._last_s is not None:
-            self._tokens = min(2.0, self._tokens + (mono_s - self._last_s) * fps)
-        self._last_s = mono_s

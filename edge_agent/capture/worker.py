@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_agent.capture.reader import Reader, Wiring
+from edge_agent.capture.intake import Wiring, lose
+from edge_agent.capture.reader import Reader
 from edge_agent.capture.states import HEALTHY_S, TABLE, CameraEvent, CameraState, backoff_s
+from edge_agent.records import CameraIdentity, HoldReason, Trigger
 
 # Readers left behind in a driver: each holds a connection and a picture or two. When so many hang, the next one waits
 # until one of them returns.
@@ -67,13 +69,17 @@ class CameraWorker:
         """Open the camera's lane in the queue and start reading."""
         plan = self._wiring.plan
         source = self._wiring.make_source(self._stop)
-        self._wiring.queue.add(plan.name, live=source.live, capacity=plan.capacity)
+        self._wiring.queue.add(plan.name, waits=plan.load.waits(live=source.live), capacity=plan.capacity)
         with self._changing:
             self._status = replace(self._status, source=source.description)
             self._on_change(self._status)
             self._begin(delay_s=0.0)
         if source.live:
             threading.Thread(target=self._watch, name=f"camera-{plan.name}-watch", daemon=True).start()
+
+    def lose(self, trigger: Trigger, reason: HoldReason, why: str) -> None:
+        """The part of this trigger gets no picture: it is numbered and dropped. From any thread."""
+        lose(self._wiring, trigger, reason, why, self._device())
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Halt, and wait for the reader's thread; returns within `timeout_s` even if the driver hangs."""
@@ -96,6 +102,10 @@ class CameraWorker:
         """After `halt`: wait for the thread that read last."""
         for reader in self._left[-1:]:
             reader.join(timeout_s)
+
+    def _device(self) -> CameraIdentity | None:
+        reader = self._reader
+        return None if reader is None else reader.device
 
     def _report(self, reader: Reader, event: CameraEvent, reason: str) -> float | None:
         with self._changing:

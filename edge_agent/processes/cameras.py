@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge_agent.capture.addresses import Address, parse, with_login
+from edge_agent.capture.intake import CameraPlan, Wiring
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
-from edge_agent.capture.reader import CameraPlan, Wiring
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources import make_source
 from edge_agent.capture.states import CameraState

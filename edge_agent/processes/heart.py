@@ -192,7 +192,7 @@ class Heart:
                 judged=book.judged,
                 dropped={reason.value: count for reason, count in book.dropped.items()},
                 in_flight=book.in_flight,
-                skipped=book.skipped,
+                skipped={why.value: count for why, count in book.skipped.items()},
                 reconnects=book.reconnects,
                 passed=counts.passed,
                 failed=counts.failed,

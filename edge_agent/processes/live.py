@@ -47,7 +47,7 @@ class CameraLive:
     judged: int
     dropped: dict[str, int]
     in_flight: int
-    skipped: int
+    skipped: dict[str, int]
     reconnects: int
     passed: int
     failed: int

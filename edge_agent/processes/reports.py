@@ -39,13 +39,14 @@ def _camera_numbers(camera: CameraLive) -> dict[str, float]:
         "captured": camera.captured,
         "judged": camera.judged,
         "in_flight": camera.in_flight,
-        "skipped": camera.skipped,
+        "skipped": sum(camera.skipped.values()),
         "reconnects": camera.reconnects,
         "passed": camera.passed,
         "failed": camera.failed,
         "held": camera.held,
     }
     numbers.update({f"dropped_{reason}": count for reason, count in camera.dropped.items()})
+    numbers.update({f"skipped_{reason}": count for reason, count in camera.skipped.items()})
     optional = {
         "latency_p50_ms": camera.latency_p50_ms,
         "latency_p99_ms": camera.latency_p99_ms,

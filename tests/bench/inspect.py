@@ -7,6 +7,7 @@ one run; `ratio` is the median of the blocks' ratios.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import threading
 import time
@@ -15,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.capture.picture import prepare
+from edge_agent.capture.picture import prepare, prepare_for
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.synthetic import SyntheticLine
 from edge_agent.clock import SystemClock
 from edge_agent.inspect.assessors import HeadAssessor
 from edge_agent.inspect.counters import Counters, quantile
 from edge_agent.inspect.decide import Rules
-from edge_agent.inspect.loop import InspectLoop, Lane
+from edge_agent.inspect.lane import Judge, Lane
+from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.store import LoadedModel
-from edge_agent.records import Frame, Inspection
+from edge_agent.records import Canvas, Frame, Inspection
 from edge_agent.sync.messages import inspection_message
 from edge_agent.sync.outbox import OutboxWriter, WriterOptions
 from tests.bench.gateway import default_model, folder
@@ -82,21 +84,23 @@ def _pipeline(model: LoadedModel, images: list[np.ndarray], count: int, file: Pa
     """Frames a second from a frame in memory to its committed verdict, the last commit included."""
     clock = SystemClock()
     queue = FrameQueue(clock)
-    queue.add(CAMERA, live=False, capacity=4)
+    queue.add(CAMERA, waits=True, capacity=4)
     # The daemon's default window, so that the commit is paid as a gateway pays it.
     writer = OutboxWriter(file, clock, listener=lambda condition: None, options=WriterOptions(window_s=0.02))
     inspections: list[Inspection] = []
     counters = Counters()
-    lane = Lane(
-        encoder=model.encoder,
-        assessor=HeadAssessor(model.head, model.manifest.features.map_slice.start, model.head.hold_below),
+    judge = Judge(
+        name=model.manifest.name,
         digest=model.digest,
+        canvas=Canvas(px=model.encoder.input_px),
+        look=model.encoder.encode,
+        assessor=HeadAssessor(model.head, model.manifest.features.map_slice.start, model.head.hold_below),
         rules=Rules(threshold=model.head.threshold, hold_below=model.head.hold_below),
     )
     loop = InspectLoop(
         frames=queue,
-        lanes={CAMERA: lane},
-        prepare=prepare,
+        lanes={CAMERA: Lane(first=judge)},
+        prepare=prepare_for,
         sinks=(counters, lambda inspection: writer.put(inspection_message(inspection)), inspections.append),
         clock=clock,
         on_fault=lambda camera, text: None,
@@ -117,20 +121,22 @@ def _feed(
     queue: FrameQueue, images: list[np.ndarray], count: int, clock: SystemClock, input_px: tuple[int, int]
 ) -> None:
     """The camera's thread: it prepares each frame, as capture does, while the inspect thread judges the one before."""
-    for number in range(1, count + 1):
-        image = images[number % len(images)]
+    for index in range(count):
+        image = images[index % len(images)]
         captured_utc_s, captured_mono_s = clock.utc_s(), clock.mono_s()
         prepared = prepare(image, input_px)
-        frame = Frame(
-            camera=CAMERA,
-            sequence=number,
-            captured_utc_s=captured_utc_s,
-            captured_mono_s=captured_mono_s,
-            image=image,
-            prepared=prepared,
-            prepare_ms=(clock.mono_s() - captured_mono_s) * 1e3,
-        )
-        queue.put(frame)
+        fields = {
+            "captured_utc_s": captured_utc_s,
+            "captured_mono_s": captured_mono_s,
+            "image": image,
+            "prepared": prepared,
+            "prepare_ms": (clock.mono_s() - captured_mono_s) * 1e3,
+        }
+        queue.put(CAMERA, functools.partial(_frame, fields))
+
+
+def _frame(fields: dict[str, Any], sequence: int) -> Frame:
+    return Frame(camera=CAMERA, sequence=sequence, **fields)
 
 
 def _rounded(values: list[float], share: float) -> float:

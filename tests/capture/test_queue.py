@@ -11,28 +11,34 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from edge_agent.capture.accounting import Skip
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.clock import SystemClock
-from edge_agent.records import Frame, HoldReason
+from edge_agent.records import Drop, Frame, HoldReason, Trigger
 from tests.fakes.clock import FakeClock
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
+TRIGGER = Trigger(camera="live", utc_s=1.0, mono_s=1.0)
 DEADLINE_S = 20.0
 
 
-def frame(camera, sequence, mono_s=0.0):
-    return Frame(camera=camera, sequence=sequence, captured_utc_s=1.0, captured_mono_s=mono_s, image=PIXEL)
+def frame(camera, sequence, mono_s=0.0, **keys):
+    return Frame(camera=camera, sequence=sequence, captured_utc_s=1.0, captured_mono_s=mono_s, image=PIXEL, **keys)
 
 
-def queue_of(*cameras, live=True, capacity=2):
+def drop(camera, sequence, reason=HoldReason.CAMERA):
+    return Drop(camera=camera, sequence=sequence, captured_utc_s=1.0, reason=reason)
+
+
+def queue_of(*cameras, waits=False, capacity=2):
     queue = FrameQueue(FakeClock())
     for camera in cameras:
-        queue.add(camera, live=live, capacity=capacity)
+        queue.add(camera, waits=waits, capacity=capacity)
     return queue
 
 
-def fill(queue, camera, count):
-    return [queue.put(frame(camera, queue.next_sequence(camera))) for _ in range(count)]
+def fill(queue, camera, count, **keys):
+    return [queue.put(camera, lambda number: frame(camera, number, **keys)) for _ in range(count)]
 
 
 class Ledger(RuleBasedStateMachine):
@@ -43,39 +49,42 @@ class Ledger(RuleBasedStateMachine):
         self.queue = FrameQueue(FakeClock())
         self.capacity = {"live": 2, "file": 3}
         for name, capacity in self.capacity.items():
-            self.queue.add(name, live=name == "live", capacity=capacity)
+            self.queue.add(name, waits=name == "file", capacity=capacity)
         self.waiting = {name: deque() for name in self.capacity}
         self.captured, self.judged, self.dropped = Counter(), Counter(), Counter()
-        self.taken = []
+        self.taken, self.triggered = [], set()
         self.closed = set()
 
     cameras = st.sampled_from(["live", "file"])
 
-    @rule(camera=cameras)
-    def put(self, camera):
+    @rule(camera=cameras, triggered=st.booleans())
+    def put(self, camera, triggered):
         full = len(self.waiting[camera]) == self.capacity[camera]
         if camera == "file" and full and camera not in self.closed:
             return  # it would wait; the threaded tests do that
-        number = self.queue.next_sequence(camera)
-        drop = self.queue.put(frame(camera, number))
+        (dropped,) = fill(self.queue, camera, 1, trigger=TRIGGER if triggered else None)
         self.captured[camera] += 1
-        assert number == self.captured[camera]
+        number = self.captured[camera]
         if camera in self.closed:
-            assert (drop.sequence, drop.reason) == (number, HoldReason.STOPPING)
+            assert (dropped.sequence, dropped.reason) == (number, HoldReason.STOPPING)
         else:
             self.waiting[camera].append(number)
+            self.triggered |= {(camera, number)} if triggered else set()
             if not full:
-                assert drop is None
+                assert dropped is None
                 return
-            assert (drop.sequence, drop.reason) == (self.waiting[camera].popleft(), HoldReason.OVERLOAD)
+            unasked = [one for one in self.waiting[camera] if (camera, one) not in self.triggered]
+            expected = (unasked or self.waiting[camera])[0]
+            assert (dropped.sequence, dropped.reason) == (expected, HoldReason.OVERLOAD)
+            self.waiting[camera].remove(expected)
         self.dropped[camera] += 1
 
     @rule(camera=cameras)
     def lose(self, camera):
-        drop = self.queue.lost(camera, captured_utc_s=1.0, captured_mono_s=1.0, reason=HoldReason.CAMERA)
+        lost = self.queue.lost(camera, lambda number: drop(camera, number), 1.0)
         self.captured[camera] += 1
         self.dropped[camera] += 1
-        assert drop.sequence == self.captured[camera]
+        assert lost.sequence == self.captured[camera]
 
     @rule()
     def get(self):
@@ -106,7 +115,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(camera=cameras)
     def reopen(self, camera):
-        self.queue.add(camera, live=camera == "live", capacity=self.capacity[camera])
+        self.queue.add(camera, waits=camera == "file", capacity=self.capacity[camera])
         self.closed.discard(camera)
 
     @rule()
@@ -120,7 +129,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(camera=cameras)
     def skip(self, camera):
-        self.queue.skip(camera, 1.0)
+        self.queue.skip(camera, Skip.RATE, 1.0)
 
     @invariant()
     def the_books_balance(self):
@@ -154,7 +163,7 @@ def test_cameras_take_turns_however_fast_one_is():
 
 
 def test_a_file_waits_for_space_and_none_is_dropped():
-    queue = queue_of("folder", live=False, capacity=2)
+    queue = queue_of("folder", waits=True, capacity=2)
     writer = threading.Thread(target=fill, args=(queue, "folder", 20))
     writer.start()
     numbers = []
@@ -170,7 +179,7 @@ def test_a_file_waits_for_space_and_none_is_dropped():
 
 
 def test_closing_a_lane_lets_a_waiting_writer_go_and_what_is_queued_is_still_judged():
-    queue = queue_of("folder", live=False, capacity=1)
+    queue = queue_of("folder", waits=True, capacity=1)
     drops = []
     writer = threading.Thread(target=lambda: drops.extend(fill(queue, "folder", 2)))
     writer.start()
@@ -201,50 +210,79 @@ def test_numbers_go_on_after_a_camera_was_closed_and_added_again():
     queue = queue_of("a")
     fill(queue, "a", 3)
     queue.close("a")
-    queue.add("a", live=False, capacity=9)
+    queue.add("a", waits=True, capacity=9)
+    fill(queue, "a", 1)
 
-    assert queue.next_sequence("a") == 4
+    assert [queue.get(0).sequence for _ in range(3)] == [2, 3, 4]
 
 
-def test_a_frame_out_of_sequence_is_a_fault_of_the_caller():
+@pytest.mark.parametrize("built", [("a", 2), ("b", 1)])
+def test_a_frame_of_another_number_or_camera_is_a_fault_of_the_caller(built):
     queue = queue_of("a")
 
-    with pytest.raises(ValueError, match="frame 2 after 0"):
-        queue.put(frame("a", 2))
+    with pytest.raises(ValueError, match="expected a: frame 1"):
+        queue.put("a", lambda _number: frame(*built))
+    with pytest.raises(ValueError, match="expected a: frame 1"):
+        queue.lost("a", lambda _number: drop(*built), None)
     with pytest.raises(ValueError, match="expected 1 or more"):
-        queue.add("b", live=True, capacity=0)
+        queue.add("b", waits=False, capacity=0)
     assert queue.accounting("a").captured == 0
+
+
+def test_a_dropped_frame_keeps_what_the_line_said_of_its_part():
+    queue = queue_of("a", capacity=1)
+    said = {"part": "p7", "recipe": "lid", "trigger": TRIGGER}
+    fill(queue, "a", 1, **said)
+    (dropped,) = fill(queue, "a", 1, trigger=TRIGGER)
+
+    assert {name: getattr(dropped, name) for name in said} == said
+
+
+def test_what_was_lost_without_a_picture_does_not_make_a_dead_camera_look_alive():
+    clock = FakeClock()
+    queue = FrameQueue(clock)
+    queue.add("a", waits=False)
+    fill(queue, "a", 1, mono_s=clock.mono_s())
+    clock.advance(60.0)
+    queue.lost("a", lambda number: drop("a", number, HoldReason.NO_PICTURE), None)
+
+    assert queue.accounting("a").last_frame_age_s == pytest.approx(60.0)
+    assert (queue.accounting("a").captured, queue.accounting("a").balanced) == (2, True)
 
 
 def test_rate_and_age_follow_the_clock():
     clock = FakeClock()
     queue = FrameQueue(clock)
-    queue.add("a", live=True)
+    queue.add("a", waits=False)
     assert queue.accounting("a").last_frame_age_s is None
     assert queue.accounting("a").fps == 0
-    for number in range(1, 101):
+    for _ in range(100):
         clock.advance(0.1)
-        queue.put(frame("a", number, clock.mono_s()))
+        fill(queue, "a", 1, mono_s=clock.mono_s())
 
     assert queue.accounting("a").fps == pytest.approx(10.0)
     clock.advance(5.0)
     assert queue.accounting("a").last_frame_age_s == pytest.approx(5.0)
     assert queue.accounting("a").fps < 4.5
-    queue.skip("a", clock.mono_s())
+    queue.skip("a", Skip.RATE, clock.mono_s())
     assert queue.accounting("a").last_frame_age_s == pytest.approx(0.0)
 
 
 def test_the_books_balance_under_real_overload():
-    """Four cameras as fast as they can, one slow judge, one auditor reading the books all the time."""
+    """Four cameras as fast as they can, two threads each, one judge, one auditor reading the books all the time."""
     queue = FrameQueue(SystemClock())
     cameras = {f"cam-{number}": number == 3 for number in range(4)}  # the last one is a folder
     for camera, is_file in cameras.items():
-        queue.add(camera, live=not is_file)
-    per_camera, drops, faults = 3000, Counter(), []
+        queue.add(camera, waits=is_file)
+    per_thread, per_camera, drops, faults = 1500, 3000, Counter(), []
     written, judged = threading.Event(), threading.Event()
 
     def write(camera):
-        drops[camera] = sum(drop is not None for drop in fill(queue, camera, per_camera))
+        drops[camera] += sum(dropped is not None for dropped in fill(queue, camera, per_thread))
+
+    def lose(camera):
+        for _ in range(per_thread):
+            queue.lost(camera, lambda number: drop(camera, number, HoldReason.NO_PICTURE), None)
 
     def audit():
         while not judged.is_set():
@@ -255,7 +293,7 @@ def test_the_books_balance_under_real_overload():
             if got is not None:
                 queue.done(got)
 
-    writers = [threading.Thread(target=write, args=(camera,)) for camera in cameras]
+    writers = [threading.Thread(target=act, args=(camera,)) for camera in cameras for act in (write, lose)]
     auditor, judge_thread = threading.Thread(target=audit), threading.Thread(target=judge)
     for thread in (auditor, judge_thread, *writers):
         thread.start()
@@ -272,5 +310,6 @@ def test_the_books_balance_under_real_overload():
         assert account.captured == per_camera
         assert account.in_flight == 0
         assert account.dropped.get(HoldReason.OVERLOAD, 0) == drops[camera]
-        assert account.judged == per_camera - drops[camera]
+        assert account.dropped[HoldReason.NO_PICTURE] == per_thread
+        assert account.judged == per_thread - drops[camera]
         assert drops[camera] == 0 or not is_file

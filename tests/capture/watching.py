@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
+from edge_agent.capture.intake import CameraPlan, Wiring
 from edge_agent.capture.queue import FrameQueue
-from edge_agent.capture.reader import CameraPlan, Wiring
 from edge_agent.capture.worker import CameraWorker
 from edge_agent.clock import SystemClock
 
@@ -52,10 +52,11 @@ class Watcher:
 
 
 class Rig:
-    """One queue and any number of cameras on it; leaving the `with` stops them all."""
+    """One queue and any number of cameras on it; leaving the `with` stops them all. `wired` are keys of Wiring."""
 
-    def __init__(self, clock=None):
+    def __init__(self, clock=None, **wired):
         self.clock = clock or SystemClock()
+        self._wired = wired
         self.queue = FrameQueue(self.clock)
         self.workers = []
 
@@ -67,6 +68,7 @@ class Rig:
             queue=self.queue,
             on_drop=watcher.dropped,
             clock=self.clock,
+            **self._wired,
         )
         worker = CameraWorker(wiring, watcher.changed, np.random.default_rng(0))
         self.workers.append(worker)

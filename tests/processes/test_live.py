@@ -28,7 +28,7 @@ def camera(**changes):
         "judged": 7,
         "dropped": {"overload": 2},
         "in_flight": 1,
-        "skipped": 20,
+        "skipped": {"rate": 20},
         "reconnects": 0,
         "passed": 5,
         "failed": 1,
