@@ -66,6 +66,38 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """The picture that a model takes: `px` is (height, width).
+
+    Without `letterbox` a picture is stretched to fill it; with it the picture keeps its proportions, stands in the
+    middle, and even grey fills the rest.
+    """
+
+    px: tuple[int, int]
+    letterbox: bool = False
+
+    def inner(self, height_px: int, width_px: int) -> tuple[int, int, int, int]:
+        """Where a picture of this size comes to lie: top, left, height, width in pixels of the canvas."""
+        height, width = self.px
+        if not self.letterbox:
+            return 0, 0, height, width
+        scale = min(height / height_px, width / width_px)
+        inner_h = min(height, max(1, round(height_px * scale)))
+        inner_w = min(width, max(1, round(width_px * scale)))
+        return (height - inner_h) // 2, (width - inner_w) // 2, inner_h, inner_w
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """One thing that a detector found. `score` 0 to 1 is how sure it is; a `defect` speaks against the part."""
+
+    label: str
+    score: float
+    where: Region
+    defect: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraIdentity:
     """Which camera it is, as it says itself; None where it does not say. `serial` tells two of one model apart."""
 
@@ -150,13 +182,16 @@ class Assessment:
     """What a head or a good-only model says of one picture, before the rules of the line are applied.
 
     `score` is the calibrated probability of a defect, 0 to 1. `label` names the most likely class ("ok", "unlike-good",
-    or a class of the head). `heat` float32 [h, w] >= 0 over the whole picture, None where it says nothing.
+    or a class of the model). `heat` float32 [h, w] >= 0 over the whole picture, None where it says nothing.
+    `detections` are what a detector found, surest first; `where` is the box that speaks most for a defect.
     """
 
     label: str
     score: float
     heat: NDArray[np.float32] | None = field(default=None, repr=False)
     hold: HoldReason | None = None
+    detections: tuple[Detection, ...] = ()
+    where: Region | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +206,29 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one of several models said of a part: `name` is the model's, `model` its bundle's digest (sha256 hex)."""
+
+    name: str
+    model: str | None
+    verdict: Verdict
+    label: str | None
+    score: float | None
+    threshold: float | None
+    reason: HoldReason | None
+    where: Region | None
+    detections: tuple[Detection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """One judged (or expressly not judged) part: exactly one per captured frame.
 
     `id` is a ULID. `model` is the bundle digest (sha256 hex), None when no model took part. `reason` is set exactly
     when the verdict is HOLD. `device` is the camera that took the picture, as far as it says; `trigger` what asked.
+
+    Where several models judge one picture, `findings` has one entry for each, and the worst verdict counts (FAIL, then
+    HOLD, then PASS; of equal ones the first): label, score, threshold, reason, where, model and detections are its.
     """
 
     id: str
@@ -194,6 +247,8 @@ class Inspection:
     recipe: str | None = None
     device: CameraIdentity | None = None
     trigger: Trigger | None = None
+    detections: tuple[Detection, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

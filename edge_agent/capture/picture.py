@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.capture.header import read_header
 from edge_agent.errors import BadPictureError
-from edge_agent.records import Region
+from edge_agent.records import Canvas, Region
 
 Image = NDArray[np.uint8]
 
@@ -28,6 +28,9 @@ MOST_PICTURE_PIXELS = 64_000_000
 
 # The largest factor at which a bilinear step still gives every source pixel at least a quarter of full weight.
 MOST_BILINEAR_SHRINK = 1.5
+
+# What detectors are trained with around a letterboxed picture: YOLOv5 and everything after it pad with 114.
+LETTERBOX_GREY = 114
 
 DEFAULT_JPEG_QUALITY = 90
 _GREEN, _RED, _WHITE, _BLACK = (80, 200, 80), (60, 60, 230), (255, 255, 255), (0, 0, 0)
@@ -100,6 +103,17 @@ def prepare(image: Image, size: tuple[int, int]) -> Image:
         method = cv2.INTER_AREA if shrink > MOST_BILINEAR_SHRINK else cv2.INTER_LINEAR
         image = cv2.resize(image, (width, height), interpolation=method)
     return np.ascontiguousarray(image)
+
+
+def prepare_for(image: Image, canvas: Canvas) -> Image:
+    """`image` as the model of this canvas takes it: uint8 [height, width, 3], C-contiguous; see `prepare`."""
+    top, left, height, width = canvas.inner(*image.shape[:2])
+    inside = prepare(image, (height, width))
+    if (height, width) == canvas.px:
+        return inside
+    whole = np.full((*canvas.px, 3), LETTERBOX_GREY, np.uint8)
+    whole[top : top + height, left : left + width] = inside
+    return whole
 
 
 def _halve(image: Image, *, rows: bool, columns: bool) -> Image:

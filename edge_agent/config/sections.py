@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +31,13 @@ Level = Annotated[
     str,
     StringConstraints(pattern=LEVEL_PATTERN),
     WithJsonSchema({"type": "string", "pattern": LEVEL_PATTERN, "x-expected": LEVEL}),
+]
+# As it comes with a trigger: a word of the line's own.
+RECIPE_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
+RecipeName = Annotated[
+    str,
+    StringConstraints(pattern=RECIPE_PATTERN),
+    WithJsonSchema({"type": "string", "pattern": RECIPE_PATTERN, "x-expected": "1 to 64 characters"}),
 ]
 Password = Annotated[
     SecretStr,
@@ -119,7 +126,7 @@ class Camera(Inspection):
 
     source: Address = key(
         REQUIRED,
-        "Where frames come from: `rtsp://HOST/PATH`, `v4l2:/dev/v4l/by-id/NAME` (or by-path), `folder:DIR`, "
+        "Where frames come from: `rtsp://HOST/PATH`, `http://HOST/PATH` (MJPEG), `v4l2:/dev/v4l/by-id/NAME` (or by-path), `folder:DIR`, "
         "`video:FILE`, `synthetic:KIND`.",
         apply=Apply.CAMERA,
         example="rtsp://10.0.0.12/stream1",
@@ -127,8 +134,13 @@ class Camera(Inspection):
         max_length=1024,
         repr=False,
     )
-    username: str | None = key(None, "User of an RTSP camera.", apply=Apply.CAMERA, min_length=1, max_length=255)
-    password: Password | None = key(None, "Password of an RTSP camera.", apply=Apply.CAMERA, example="!secret NAME")
+    username: str | None = key(
+        None, "User of a network camera (rtsp, http).", apply=Apply.CAMERA, min_length=1, max_length=255
+    )
+    password: Password | None = key(None, "Password of a network camera.", apply=Apply.CAMERA, example="!secret NAME")
+    tls_verify: bool = key(
+        True, "Check the certificate of an https:// camera; false takes one that nobody signed.", apply=Apply.CAMERA
+    )
     fps: float = key(10.0, "Frames per second that are judged at most.", apply=Apply.CAMERA, ge=0.1, le=240)
     roi: Shape | None = key(
         None,
@@ -148,6 +160,23 @@ class Camera(Inspection):
     model: Name = key(
         "surface", "The model that judges this camera (`edge-agent models` lists them).", apply=Apply.LIVE
     )
+    models: tuple[Name, ...] = key(
+        (),
+        "Further models that judge every picture beside `model`, with their own thresholds; the worst verdict counts.",
+        apply=Apply.LIVE,
+        expected="a list of up to 7 names of models, none twice and none that is `model`",
+        example=("screws", "seal"),
+        max_length=7,
+    )
+    recipes: Mapping[RecipeName, Name] = key(
+        {},
+        "Which model judges in place of `model` when the trigger names a recipe; a recipe that is not here is a HOLD. "
+        "Empty: recipes change nothing.",
+        apply=Apply.LIVE,
+        expected="a map from up to 256 recipes to names of models",
+        example={"A12": "lid", "B7": "lid-black"},
+        max_length=256,
+    )
     stall_s: float = key(
         3.0, "Without a frame for so long the camera is stalled and reopened.", apply=Apply.CAMERA, ge=0.5, le=300
     )
@@ -156,8 +185,33 @@ class Camera(Inspection):
         2.0, "Longest wait for one frame of a network camera.", apply=Apply.CAMERA, ge=0.1, le=60
     )
     queue: int = key(
-        2, "Frames that may wait to be judged; older ones become HOLD (overload).", apply=Apply.CAMERA, ge=1, le=64
+        2, "Frames that may wait to be judged; `load` says what happens to more.", apply=Apply.CAMERA, ge=1, le=64
     )
+    load: Literal["auto", "latest", "all"] = key(
+        "auto",
+        "When frames come faster than they are judged: `latest` makes the oldest that waits a HOLD (overload), `all` "
+        "makes the source wait; `auto` is `latest` for cameras and `all` for files.",
+        apply=Apply.CAMERA,
+    )
+    every_nth: int = key(
+        1,
+        "Only each n-th picture is judged, before `fps` counts; the others are skipped. A triggered picture always is.",
+        apply=Apply.CAMERA,
+        ge=1,
+        le=1000,
+    )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every model that judges this camera, `model` first, none twice."""
+        return tuple(dict.fromkeys((self.model, *self.models, *self.recipes.values())))
+
+    @field_validator("models")
+    @classmethod
+    def _no_model_stands_twice(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len({info.data.get("model"), *value}) <= len(value):
+            raise refuse("a list of up to 7 names of models, none twice and none that is `model`")
+        return value
 
     @field_validator("source")
     @classmethod
@@ -168,12 +222,20 @@ class Camera(Inspection):
             raise refuse("a source", problem)
         return value
 
+    @field_validator("load")
+    @classmethod
+    def _a_camera_does_not_wait(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if value == "all" and source is not None and not re.match(r"(folder|video|synthetic):", source):
+            raise refuse("auto or latest", "a camera does not wait: its driver would drop pictures that nobody counts")
+        return value
+
     @field_validator("username")
     @classmethod
     def _only_streams_have_users(cls, value: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
-        if value is not None and source is not None and not re.match(r"rtsps?://", source):
-            raise refuse("no username", "only rtsp:// and rtsps:// sources have a user and a password")
+        if value is not None and source is not None and not re.match(r"(rtsp|http)s?://", source):
+            raise refuse("no username", "only network cameras (rtsp://, http://) have a user and a password")
         return value
 
     @field_validator("password")

@@ -76,7 +76,7 @@ class Memory:
 class Decision:
     """A verdict with its grounds. `reason` is set exactly when the verdict is HOLD; `threshold` is the one that was
     applied (lower by the hysteresis while failing), None when the score was not looked at; `where` only for FAIL and
-    for HOLD in doubt, where there is heat.
+    for HOLD in doubt, where the model says where or gives heat.
     """
 
     verdict: Verdict
@@ -121,8 +121,10 @@ def decide(assessment: Assessment, rules: Rules, memory: Memory) -> tuple[Decisi
     look, hits = look_at(assessment.score, rules, memory)
     (verdict, reason), state = TABLE[memory.state][look]
     where = None
-    if look not in (Look.CLEAR, Look.BLIND) and assessment.heat is not None:
-        where = region(assessment.heat, rules.region_share)
+    if look not in (Look.CLEAR, Look.BLIND):
+        where = assessment.where
+        if where is None and assessment.heat is not None:
+            where = region(assessment.heat, rules.region_share)
     decision = Decision(verdict=verdict, reason=reason, threshold=threshold, where=where)
     return decision, Memory(state=state, hits=hits)
 

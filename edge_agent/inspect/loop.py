@@ -1,25 +1,26 @@
 """The inspect thread: one frame in, exactly one inspection out.
 
-    FrameQueue --get--> (prepare) -> encode -> assess -> decide --> sinks (counters, outbox, line signal, evidence)
+    FrameQueue --get--> each judge of the lane: (prepare) -> look -> assess -> decide --> the worst finding --> sinks
 
-A lane says how one camera's frames are judged. Lanes are frozen and replaced by one assignment between two steps, so a
-step never sees two models, and a new head, threshold or encoder needs no lock.
+Sinks are counters, outbox, line signal, evidence. How a camera's frames are judged, its lane says (inspect/lane.py).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.errors import RefusedError, TransientError
-from edge_agent.inspect.decide import Decision, Memory, Rules, decide
+from edge_agent.inspect.decide import Decision, Memory, decide
+from edge_agent.inspect.lane import Absent, Judge, Lane, Seat, deciding, on_picture
 from edge_agent.records import (
     Assessment,
+    Canvas,
     Drop,
-    Features,
+    Finding,
     Frame,
     HoldReason,
     Inspection,
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# What an inspection tells at most: with more the message would outgrow the smallest broker's limit.
+DETECTIONS_MAX = 32
+
+
 class FrameSource(Protocol):
     """What the loop needs of the frame queue."""
 
@@ -43,44 +48,19 @@ class FrameSource(Protocol):
         """The frame has its verdict: it is no longer in flight."""
 
 
-class Encode(Protocol):
-    """What the loop needs of a model: features of a picture of its input size."""
-
-    @property
-    def input_px(self) -> tuple[int, int]: ...
-
-    def encode(self, picture: NDArray[np.uint8]) -> Features: ...
-
-
-class Assessor(Protocol):
-    """A head, or a good-only model that is still learning: what it says of one picture."""
-
-    def assess(self, features: Features) -> Assessment: ...
-
-
-Prepare = Callable[["NDArray[np.uint8]", tuple[int, int]], "NDArray[np.uint8]"]
+Prepare = Callable[["NDArray[np.uint8]", Canvas], "NDArray[np.uint8]"]
 Sink = Callable[[Inspection], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """How one camera's frames are judged. `encoder` None: no usable model, every part is a HOLD."""
+class Looked:
+    """One judge's finding and what it took; `judged` is False where the model was absent or failed."""
 
-    encoder: Encode | None
-    assessor: Assessor | None
-    digest: str | None
-    rules: Rules
-    paused: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTimes:
-    """Monotonic seconds at the borders of the stages of one step."""
-
-    taken_s: float
-    prepared_s: float
-    encoded_s: float
-    decided_s: float
+    finding: Finding
+    judged: bool = False
+    prepare_s: float = 0.0
+    encode_s: float = 0.0
+    decide_s: float = 0.0
 
 
 class InspectLoop:
@@ -103,7 +83,7 @@ class InspectLoop:
         self._sinks = sinks
         self._clock = clock
         self._on_fault = on_fault
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[tuple[str, str], Memory] = {}  # by camera and model
 
     def run(self, stop: threading.Event) -> None:
         """Step until `stop` is set."""
@@ -128,13 +108,19 @@ class InspectLoop:
         self._emit(_unjudged(drop, drop.part, drop.reason, None))
 
     def input_px(self, camera: str) -> tuple[int, int] | None:
-        """The size of picture this camera's model takes now, None while it has none."""
+        """The size to which this camera's thread can prepare its pictures, None where there is none.
+
+        That is the size of its first model; a letterboxed picture is prepared when it is judged.
+        """
         lane = self.lanes.get(camera)
-        return lane.encoder.input_px if lane is not None and lane.encoder is not None else None
+        if lane is None or not isinstance(lane.first, Judge) or lane.first.canvas.letterbox:
+            return None
+        return lane.first.canvas.px
 
     def forget(self, camera: str) -> None:
-        """Drop the n-of-m memory of a camera whose rules or model changed."""
-        self._memories.pop(camera, None)
+        """Drop the n-of-m memories of a camera whose rules or models changed."""
+        for key in [key for key in self._memories if key[0] == camera]:
+            self._memories.pop(key, None)
 
     def _emit(self, inspection: Inspection) -> None:
         for sink in self._sinks:
@@ -143,28 +129,77 @@ class InspectLoop:
     def _judge(self, frame: Frame) -> Inspection:
         lane = self.lanes.get(frame.camera)
         taken_s = self._clock.mono_s()
-        if lane is None or lane.paused or lane.encoder is None or lane.assessor is None:
-            reason = HoldReason.PAUSED if lane is not None and lane.paused else HoldReason.MODEL
+        if lane is None or lane.paused:
+            reason = HoldReason.MODEL if lane is None else HoldReason.PAUSED
             return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None)
         if frame.fault is not None:
             return _unjudged(frame, frame.part_id, frame.fault, lane.digest)
+        seats = lane.seats(frame.recipe)
+        if seats is None:
+            return _unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest)
+        ready: dict[Canvas, NDArray[np.uint8]] = {}
+        if frame.prepared is not None:
+            height, width = frame.prepared.shape[:2]
+            ready[Canvas(px=(height, width))] = frame.prepared
+        looks = [self._ask(frame, seat, ready) for seat in seats]
+        return _inspection(frame, looks, taken_s, self._clock.mono_s())
+
+    def _ask(self, frame: Frame, seat: Seat, ready: dict[Canvas, NDArray[np.uint8]]) -> Looked:
+        """One model's finding. `ready` are the pictures that were prepared already: models may share one."""
+        if isinstance(seat, Absent):
+            return Looked(finding=_no_finding(seat.name, None))
+        begun_s = self._clock.mono_s()
         try:
-            picture = frame.prepared
-            if picture is None or picture.shape[:2] != lane.encoder.input_px:
-                # The camera's thread prepared it for another model, or for none: a swap came in between.
-                picture = self._prepare(frame.image, lane.encoder.input_px)
+            # The camera's thread may have prepared it for another model, or for none: a swap came in between.
+            picture = ready.get(seat.canvas)
+            if picture is None:
+                picture = ready[seat.canvas] = self._prepare(frame.image, seat.canvas)
             prepared_s = self._clock.mono_s()
-            features = lane.encoder.encode(picture)
+            answer = seat.look(picture)
             encoded_s = self._clock.mono_s()
-            assessment = lane.assessor.assess(features)
+            assessment = seat.assessor.assess(answer)
         except (RefusedError, TransientError) as error:
             # The model failed on this very picture: the part is held, the line goes on, a person is told.
-            self._on_fault(frame.camera, str(error))
-            return _unjudged(frame, frame.part_id, HoldReason.MODEL, lane.digest)
-        memory = self._memories.get(frame.camera, Memory())
-        decision, self._memories[frame.camera] = decide(assessment, lane.rules, memory)
-        times = StepTimes(taken_s=taken_s, prepared_s=prepared_s, encoded_s=encoded_s, decided_s=self._clock.mono_s())
-        return _inspection(frame, assessment, decision, lane.digest, times)
+            self._on_fault(frame.camera, f"{seat.name}: {error}")
+            return Looked(finding=_no_finding(seat.name, seat.digest))
+        assessment = on_picture(assessment, seat.canvas, (frame.image.shape[0], frame.image.shape[1]))
+        key = frame.camera, seat.name
+        decision, self._memories[key] = decide(assessment, seat.rules, self._memories.get(key, Memory()))
+        return Looked(
+            finding=_finding(seat, assessment, decision),
+            judged=True,
+            prepare_s=prepared_s - begun_s,
+            encode_s=encoded_s - prepared_s,
+            decide_s=self._clock.mono_s() - encoded_s,
+        )
+
+
+def _finding(judge: Judge, assessment: Assessment, decision: Decision) -> Finding:
+    return Finding(
+        name=judge.name,
+        model=judge.digest,
+        verdict=decision.verdict,
+        label=assessment.label,
+        score=assessment.score,
+        threshold=decision.threshold,
+        reason=decision.reason,
+        where=decision.where,
+        detections=assessment.detections[:DETECTIONS_MAX],
+    )
+
+
+def _no_finding(name: str, digest: str | None) -> Finding:
+    """The finding of a model that is absent or failed."""
+    return Finding(
+        name=name,
+        model=digest,
+        verdict=Verdict.HOLD,
+        label=None,
+        score=None,
+        threshold=None,
+        reason=HoldReason.MODEL,
+        where=None,
+    )
 
 
 def _unjudged(what: Frame | Drop, part: str | None, reason: HoldReason, digest: str | None) -> Inspection:
@@ -189,30 +224,35 @@ def _unjudged(what: Frame | Drop, part: str | None, reason: HoldReason, digest: 
     )
 
 
-def _inspection(
-    frame: Frame, assessment: Assessment, decision: Decision, digest: str | None, times: StepTimes
-) -> Inspection:
+def _inspection(frame: Frame, looks: Sequence[Looked], taken_s: float, decided_s: float) -> Inspection:
+    findings = tuple(look.finding for look in looks)
+    counts = deciding(findings)
+    latency = None
+    if any(look.judged for look in looks):
+        latency = Latency(
+            queue_ms=(taken_s - frame.captured_mono_s) * 1e3 - frame.prepare_ms,
+            prepare_ms=sum(look.prepare_s for look in looks) * 1e3 + frame.prepare_ms,
+            encode_ms=sum(look.encode_s for look in looks) * 1e3,
+            decide_ms=sum(look.decide_s for look in looks) * 1e3,
+            total_ms=(decided_s - frame.captured_mono_s) * 1e3,
+        )
     return Inspection(
         id=ulid(frame.captured_utc_s),
         camera=frame.camera,
         sequence=frame.sequence,
         captured_utc_s=frame.captured_utc_s,
-        verdict=decision.verdict,
-        label=assessment.label,
-        score=assessment.score,
-        threshold=decision.threshold,
-        reason=decision.reason,
-        where=decision.where,
-        model=digest,
-        latency=Latency(
-            queue_ms=(times.taken_s - frame.captured_mono_s) * 1e3 - frame.prepare_ms,
-            prepare_ms=(times.prepared_s - times.taken_s) * 1e3 + frame.prepare_ms,
-            encode_ms=(times.encoded_s - times.prepared_s) * 1e3,
-            decide_ms=(times.decided_s - times.encoded_s) * 1e3,
-            total_ms=(times.decided_s - frame.captured_mono_s) * 1e3,
-        ),
+        verdict=counts.verdict,
+        label=counts.label,
+        score=counts.score,
+        threshold=counts.threshold,
+        reason=counts.reason,
+        where=counts.where,
+        model=counts.model,
+        latency=latency,
         part=frame.part_id,
         recipe=frame.recipe,
         device=frame.device,
         trigger=frame.trigger,
+        detections=counts.detections,
+        findings=findings if len(findings) > 1 else (),
     )

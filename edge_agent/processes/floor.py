@@ -52,7 +52,7 @@ class InspectFloor:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        return tuple(sorted({camera.model for camera in self.settings.cameras.values()}))
+        return tuple(sorted({name for camera in self.settings.cameras.values() for name in camera.model_names}))
 
     def open(self, progress: Callable[[str], None]) -> None:
         """Load the models, build the lanes, start the cameras: in this order, so that the first frame finds a model.
@@ -71,7 +71,7 @@ class InspectFloor:
         self.parts.loop.lanes = lanes
         for name, lane in lanes.items():
             known = before.get(name)
-            if known is not None and (known.digest != lane.digest or known.rules != lane.rules):
+            if known is not None and known.grounds != lane.grounds:
                 self.parts.loop.forget(name)
 
     def reload(self, settings: Settings) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_agent import __version__
 from edge_agent.capture.addresses import fault_of
-from edge_agent.capture.picture import prepare
+from edge_agent.capture.picture import prepare_for
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.config.settings import Settings, load
 from edge_agent.device.notify import Notifier
@@ -35,7 +35,7 @@ from edge_agent.processes.lanes import LaneBook
 from edge_agent.processes.models_in_use import ModelsInUse
 from edge_agent.processes.orders import Orders
 from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
-from edge_agent.records import Inspection
+from edge_agent.records import HoldReason, Inspection
 from edge_agent.storage import lock_file
 from edge_agent.sync.alarms import Condition
 from edge_agent.sync.doorbell import Doorbell, ringer, rung_by_signals
@@ -96,7 +96,7 @@ class _Process:
         loop = InspectLoop(
             frames=queue,
             lanes={},
-            prepare=prepare,
+            prepare=prepare_for,
             sinks=(counters, self._publish),
             clock=clock,
             on_fault=self._model_fault,
@@ -202,7 +202,7 @@ class _Process:
 
     def _publish(self, inspection: Inspection) -> None:
         self._heart.sink(inspection)
-        if inspection.latency is not None and inspection.camera in self._failing:
+        if inspection.camera in self._failing and _all_judged(inspection):
             self._failing.discard(inspection.camera)
             self._note(_model_condition(inspection.camera, active=False, text="the model judges again"))
         self._writer.put(inspection_message(inspection))
@@ -213,6 +213,11 @@ class _Process:
     def _model_fault(self, camera: str, text: str) -> None:
         self._failing.add(camera)
         self._note(_model_condition(camera, active=True, text=text))
+
+
+def _all_judged(inspection: Inspection) -> bool:
+    """Whether every model gave this picture a verdict."""
+    return inspection.latency is not None and all(found.reason is not HoldReason.MODEL for found in inspection.findings)
 
 
 def _model_condition(camera: str, *, active: bool, text: str) -> Condition:

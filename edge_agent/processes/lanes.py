@@ -13,9 +13,10 @@ from typing import Any
 from edge_agent.config.sections import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
 from edge_agent.inspect.decide import Rules, with_thresholds
-from edge_agent.inspect.loop import Lane
+from edge_agent.inspect.lane import Absent, Judge, Lane, Seat
 from edge_agent.models.store import LoadedModel
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
+from edge_agent.records import Canvas
 from edge_agent.storage import replace_file
 
 log = logging.getLogger(__name__)
@@ -97,13 +98,18 @@ def uses_head(camera: Camera, model: LoadedModel) -> bool:
 
 
 def rules_of(camera: Camera, model: LoadedModel, overridden: float | None) -> Rules:
-    """The camera's rules: the model's thresholds, then the configured ones, then the one a command set."""
+    """The rules of a camera's first model: the model's thresholds, then the configured ones, then a command's."""
+    rules = with_thresholds(own_rules(camera, model), camera.threshold, camera.hold_below)
+    return with_thresholds(rules, overridden, None)
+
+
+def own_rules(camera: Camera, model: LoadedModel) -> Rules:
+    """The rules of any other model of a camera: the model's thresholds, the camera's looks and hysteresis."""
     fails_needed, looks = camera.n_of_m
     rules = Rules(fails_needed=fails_needed, looks=looks, hysteresis=camera.hysteresis)
     if uses_head(camera, model):
         rules = dataclasses.replace(rules, threshold=model.head.threshold, hold_below=model.head.hold_below)
-    rules = with_thresholds(rules, camera.threshold, camera.hold_below)
-    return with_thresholds(rules, overridden, None)
+    return rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class LaneBook:
 
     def __init__(self, files: GoodOnlyFiles) -> None:
         self._files = files
-        self._assessors: dict[str, tuple[_Ground, HeadAssessor | GoodOnlyAssessor]] = {}
+        self._assessors: dict[tuple[str, str], tuple[_Ground, HeadAssessor | GoodOnlyAssessor]] = {}
         self._lanes: dict[str, Lane] = {}
 
     def build(
@@ -129,31 +135,47 @@ class LaneBook:
     ) -> dict[str, Lane]:
         """The lane of every camera.
 
-        One whose model is not loaded (yet) keeps the lane it has, so that no part goes unjudged while another model is
-        being loaded; without such a lane it has none that can judge.
+        Where a model is not loaded (yet), the one that judged in its place goes on, so that no part goes unjudged while
+        another model is being loaded; without one the part is held.
         """
-        self._assessors = {name: kept for name, kept in self._assessors.items() if name in cameras}
+        self._assessors = {key: kept for key, kept in self._assessors.items() if key[0] in cameras}
         self._lanes = {name: self._lane(name, camera, models, overrides) for name, camera in cameras.items()}
         return dict(self._lanes)
 
     def mode(self, camera: str) -> str:
-        """What the status shows: head, good-only, or how far learning is."""
-        kept = self._assessors.get(camera)
+        """What the status shows of the first model: head, good-only, or how far learning is."""
+        lane = self._lanes.get(camera)
+        kept = self._assessors.get((camera, lane.first.name)) if lane else None
         return kept[1].mode if kept else "no model"
 
     def _lane(self, name: str, camera: Camera, models: Mapping[str, LoadedModel], overrides: Overrides) -> Lane:
-        model = models.get(camera.model)
-        paused = name in overrides.paused
-        if model is None:
-            nothing = Lane(encoder=None, assessor=None, digest=None, rules=Rules())
-            return dataclasses.replace(self._lanes.get(name, nothing), paused=paused)
-        rules = rules_of(camera, model, overrides.thresholds.get(name))
+        before = self._lanes.get(name)
+        overridden = overrides.thresholds.get(name)
+
+        def seat(model_name: str, present: Seat | None, *, first: bool = False) -> Seat:
+            model = models.get(model_name)
+            if model is None:
+                return present or Absent(name=model_name)
+            rules = rules_of(camera, model, overridden) if first else own_rules(camera, model)
+            return self._judge(name, camera, model, rules)
+
+        known = {found.name: found for found in before.others} if before else {}
+        recipes = before.recipes if before else {}
         return Lane(
-            encoder=model.encoder,
-            assessor=self._assessor(name, camera, model, rules),
+            first=seat(camera.model, before.first if before else None, first=True),
+            others=tuple(seat(other, known.get(other)) for other in camera.models),
+            recipes={recipe: seat(other, recipes.get(recipe)) for recipe, other in camera.recipes.items()},
+            paused=name in overrides.paused,
+        )
+
+    def _judge(self, camera_name: str, camera: Camera, model: LoadedModel, rules: Rules) -> Judge:
+        return Judge(
+            name=model.manifest.name,
             digest=model.digest,
+            canvas=Canvas(px=model.encoder.input_px),
+            look=model.encoder.encode,
+            assessor=self._assessor(camera_name, camera, model, rules),
             rules=rules,
-            paused=paused,
         )
 
     def _assessor(self, name: str, camera: Camera, model: LoadedModel, rules: Rules) -> HeadAssessor | GoodOnlyAssessor:
@@ -167,7 +189,8 @@ class LaneBook:
             # While failing the threshold is lower by the hysteresis; a part that may be held or failed is asked where.
             heat_from=min(rules.hold_below, rules.threshold - rules.hysteresis) if head else 0.0,
         )
-        kept = self._assessors.get(name)
+        key = name, model.manifest.name
+        kept = self._assessors.get(key)
         if kept is not None and kept[0] == ground:
             return kept[1]
         if head:
@@ -175,7 +198,9 @@ class LaneBook:
                 model.head, model.manifest.features.map_slice.start, ground.heat_from
             )
         else:
-            state = self._files.load(name, encoder_digest, camera.good_only_parts)
-            assessor = GoodOnlyAssessor(state, lambda learned: self._files.save(name, learned))
-        self._assessors[name] = (ground, assessor)
+            # No camera's name has a dot: the file of a further model is nobody else's.
+            file = name if model.manifest.name == camera.model else f"{name}.{model.manifest.name}"
+            state = self._files.load(file, encoder_digest, camera.good_only_parts)
+            assessor = GoodOnlyAssessor(state, lambda learned: self._files.save(file, learned))
+        self._assessors[key] = (ground, assessor)
         return assessor

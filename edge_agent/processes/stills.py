@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_agent.capture.picture import Image, prepare, read_picture
+from edge_agent.capture.picture import Image, prepare_for, read_picture
 from edge_agent.capture.view import EVERYTHING, View, apply
 from edge_agent.clock import Clock
 from edge_agent.config.sections import Camera, DeviceKeys, Models
 from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadPictureError, ConfigError, TransientError
-from edge_agent.inspect.loop import InspectLoop, Lane
+from edge_agent.inspect.lane import Lane
+from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.store import LoadedModel, ModelStore
 from edge_agent.processes.cameras import view_of
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
@@ -115,7 +116,7 @@ def judge_stills(bench: Bench, paths: Sequence[Path], clock: Clock) -> Iterator[
     loop = InspectLoop(
         frames=frames,
         lanes={bench.camera: bench.lane},
-        prepare=prepare,
+        prepare=prepare_for,
         sinks=(found.append,),
         clock=clock,
         on_fault=lambda _camera, text: faults.append(text),

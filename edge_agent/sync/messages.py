@@ -15,13 +15,15 @@ from typing import Any, Literal
 
 from edge_agent.clock import rfc3339
 from edge_agent.errors import BadMessageError
-from edge_agent.records import Alarm, Inspection, Verdict
+from edge_agent.records import Alarm, Detection, Finding, Inspection, Region, Verdict
 from edge_agent.sync.payloads import (
     AckPayload,
     AckState,
     AlarmPayload,
     ConfigPayload,
+    DetectionPayload,
     DevicePayload,
+    FindingPayload,
     InfoPayload,
     InspectionPayload,
     LatencyPayload,
@@ -111,8 +113,7 @@ def status_message(state: StatusState, *, session: str, version: str, reason: st
 
 def inspection_message(inspection: Inspection) -> Message:
     """`insp/<camera>`: a part that passed is a class of its own, because it is what may be evicted first."""
-    where, latency = inspection.where, inspection.latency
-    device, trigger = inspection.device, inspection.trigger
+    latency, device, trigger = inspection.latency, inspection.device, inspection.trigger
     payload = InspectionPayload(
         id=inspection.id,
         ts=rfc3339(inspection.captured_utc_s),
@@ -124,14 +125,7 @@ def inspection_message(inspection: Inspection) -> Message:
         score=_rounded(inspection.score, 6),
         threshold=_rounded(inspection.threshold, 6),
         reason=inspection.reason.value if inspection.reason is not None else None,
-        where=None
-        if where is None
-        else RegionPayload(
-            x=round(float(where.x), 4),
-            y=round(float(where.y), 4),
-            width=round(float(where.width), 4),
-            height=round(float(where.height), 4),
-        ),
+        where=_region(inspection.where),
         model=inspection.model,
         latency_ms=None
         if latency is None
@@ -147,6 +141,8 @@ def inspection_message(inspection: Inspection) -> Message:
         device=None
         if device is None
         else DevicePayload(vendor=device.vendor, model=device.model, serial=device.serial, firmware=device.firmware),
+        detections=tuple(_detection(found) for found in inspection.detections),
+        findings=tuple(_finding(found) for found in inspection.findings),
     )
     return Message(
         topic_tail=f"insp/{check_segment(inspection.camera, 'camera')}",
@@ -154,6 +150,39 @@ def inspection_message(inspection: Inspection) -> Message:
         qos=1,
         retain=False,
         priority=Priority.PASS if inspection.verdict is Verdict.PASS else Priority.DEFECT,
+    )
+
+
+def _region(where: Region | None) -> RegionPayload | None:
+    return None if where is None else _box(where)
+
+
+def _box(where: Region) -> RegionPayload:
+    return RegionPayload(
+        x=round(float(where.x), 4),
+        y=round(float(where.y), 4),
+        width=round(float(where.width), 4),
+        height=round(float(where.height), 4),
+    )
+
+
+def _detection(found: Detection) -> DetectionPayload:
+    return DetectionPayload(
+        label=found.label, score=round(float(found.score), 4), where=_box(found.where), defect=found.defect
+    )
+
+
+def _finding(found: Finding) -> FindingPayload:
+    return FindingPayload(
+        name=found.name,
+        model=found.model,
+        verdict=found.verdict.value,
+        label=found.label,
+        score=_rounded(found.score, 6),
+        threshold=_rounded(found.threshold, 6),
+        reason=found.reason.value if found.reason is not None else None,
+        where=_region(found.where),
+        detections=tuple(_detection(each) for each in found.detections),
     )
 
 

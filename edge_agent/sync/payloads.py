@@ -96,6 +96,31 @@ class DevicePayload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionPayload:
+    """One thing that a detector found; `defect` says whether its class speaks against the part."""
+
+    label: str
+    score: float
+    where: RegionPayload
+    defect: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingPayload:
+    """What one of several models said of the part."""
+
+    name: str
+    model: str | None
+    verdict: VerdictText
+    label: str | None
+    score: float | None
+    threshold: float | None
+    reason: str | None
+    where: RegionPayload | None
+    detections: tuple[DetectionPayload, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionPayload:
     """One part. Deliveries may repeat: the same `id` is the same inspection.
 
@@ -103,6 +128,8 @@ class InspectionPayload:
     it was held against. `reason` is set exactly when the verdict is HOLD. `model` is the bundle's sha256.
     `recipe` is what the trigger said beside the part; `triggered` is when the line asked, null where the camera runs
     freely; `device` is the camera that took the picture.
+    `detections` are the surest things a detector found, at most 32. `findings` has one entry for each model where
+    several judged the part: the worst verdict counts, and the fields above are those of that model.
     """
 
     v: int = VERSION
@@ -122,6 +149,8 @@ class InspectionPayload:
     recipe: str | None = None
     triggered: str | None = None
     device: DevicePayload | None = None
+    detections: tuple[DetectionPayload, ...] = ()
+    findings: tuple[FindingPayload, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The inspect loop: every frame has exactly one inspection, and no step ever sees two models."""
 
+import dataclasses
 import threading
 from collections import deque
 
@@ -8,8 +9,9 @@ import pytest
 
 from edge_agent.errors import BadPictureError, InferenceError
 from edge_agent.inspect.decide import Rules
-from edge_agent.inspect.loop import InspectLoop, Lane
-from edge_agent.records import Assessment, Drop, Features, Frame, HoldReason, Verdict
+from edge_agent.inspect.lane import Absent, Judge, Lane
+from edge_agent.inspect.loop import InspectLoop
+from edge_agent.records import Assessment, Canvas, Detection, Drop, Features, Frame, HoldReason, Region, Verdict
 from tests.fakes.clock import FakeClock
 
 
@@ -31,7 +33,6 @@ class Encoder:
     """Names itself in the features it makes, so that a mix of two models would show."""
 
     def __init__(self, mark, fault=None):
-        self.input_px = (4, 4)
         self.mark = mark
         self.fault = fault
 
@@ -42,13 +43,14 @@ class Encoder:
 
 
 class Assessor:
-    def __init__(self, mark, score=0.9):
+    def __init__(self, mark, score=0.9, label="scratch"):
         self.mark = mark
+        self.label = label
         self.score = score
 
     def assess(self, features):
         assert features.vector[0] == self.mark, "a head was given features of another encoder"
-        return Assessment(label="scratch", score=self.score)
+        return Assessment(label=self.label, score=self.score)
 
 
 def frame(sequence=1, camera="press-3"):
@@ -56,9 +58,20 @@ def frame(sequence=1, camera="press-3"):
     return Frame(camera=camera, sequence=sequence, captured_utc_s=1000.0, captured_mono_s=999.0, image=image, part="p1")
 
 
+def judge(name="surface", mark=1.0, score=0.9, fault=None, label="scratch", **changes):
+    values = {
+        "name": name,
+        "digest": f"{mark}",
+        "canvas": Canvas(px=(4, 4)),
+        "look": Encoder(mark, fault).encode,
+        "assessor": Assessor(mark, score, label),
+        "rules": Rules(),
+    }
+    return Judge(**{**values, **changes})
+
+
 def lane(mark=1.0, score=0.9, fault=None, **changes):
-    values = {"encoder": Encoder(mark, fault), "assessor": Assessor(mark, score), "digest": f"{mark}", "rules": Rules()}
-    return Lane(**{**values, **changes})
+    return Lane(first=judge(mark=mark, score=score, fault=fault), **changes)
 
 
 def loop_of(frames, lanes, faults=None):
@@ -66,7 +79,7 @@ def loop_of(frames, lanes, faults=None):
     loop = InspectLoop(
         frames=frames,
         lanes=lanes,
-        prepare=lambda image, size: image[: size[0], : size[1]],
+        prepare=lambda image, canvas: image[: canvas.px[0], : canvas.px[1]],
         sinks=(seen.append,),
         clock=FakeClock(),
         on_fault=lambda camera, text: (faults if faults is not None else []).append((camera, text)),
@@ -96,7 +109,7 @@ def test_a_model_that_fails_on_a_picture_holds_that_part_tells_a_person_and_goes
     loop.step(0.1)
 
     assert [(i.verdict, i.reason) for i in seen] == [(Verdict.HOLD, HoldReason.MODEL), (Verdict.PASS, None)]
-    assert faults == [("press-3", str(fault))]
+    assert faults == [("press-3", f"surface: {fault}")]
     assert len(frames.finished) == 2
 
 
@@ -104,12 +117,11 @@ def test_a_model_that_fails_on_a_picture_holds_that_part_tells_a_person_and_goes
     ("changes", "reason"),
     [
         ({"paused": True}, HoldReason.PAUSED),
-        ({"encoder": None}, HoldReason.MODEL),
-        ({"assessor": None}, HoldReason.MODEL),
+        ({"first": Absent(name="surface")}, HoldReason.MODEL),
     ],
 )
 def test_a_lane_that_cannot_judge_holds_every_part_with_the_reason(changes, reason):
-    loop, seen = loop_of(Frames(frame()), {"press-3": lane(**changes)})
+    loop, seen = loop_of(Frames(frame()), {"press-3": dataclasses.replace(lane(), **changes)})
 
     loop.step(0.1)
 
@@ -162,3 +174,103 @@ def test_an_idle_turn_is_a_turn_so_that_the_watchdog_sees_the_loop_alive():
     assert not loop.step(0.0)
 
     assert loop.steps == 1
+
+
+def several(**changes):
+    values = {"first": judge("surface", 1.0, 0.1), "others": (judge("screws", 2.0, 0.9, label="dent"),)}
+    return Lane(**{**values, **changes})
+
+
+def test_several_models_judge_one_picture_and_it_has_one_inspection_with_a_finding_of_each():
+    loop, seen = loop_of(Frames(frame()), {"press-3": several()})
+
+    loop.step(0.1)
+
+    (inspection,) = seen
+    assert (inspection.verdict, inspection.label, inspection.model) == (Verdict.FAIL, "dent", "2.0")
+    assert [(found.name, found.verdict) for found in inspection.findings] == [
+        ("surface", Verdict.PASS),
+        ("screws", Verdict.FAIL),
+    ]
+
+
+def test_one_model_alone_needs_no_list_of_findings():
+    loop, seen = loop_of(Frames(frame()), {"press-3": lane()})
+
+    loop.step(0.1)
+
+    assert seen[0].findings == ()
+
+
+@pytest.mark.parametrize(("score", "verdict"), [(0.1, Verdict.HOLD), (0.9, Verdict.FAIL)])
+def test_where_one_of_several_models_fails_the_part_cannot_pass_and_may_still_fail(score, verdict):
+    faults = []
+    broken = judge("screws", fault=InferenceError("rows of 5 numbers"))
+    loop, seen = loop_of(Frames(frame()), {"press-3": several(first=judge(score=score), others=(broken,))}, faults)
+
+    loop.step(0.1)
+
+    assert (seen[0].verdict, seen[0].findings[1].reason) == (verdict, HoldReason.MODEL)
+    assert faults == [("press-3", "screws: rows of 5 numbers")]
+
+
+def test_where_one_of_several_models_is_absent_the_others_still_judge():
+    loop, seen = loop_of(Frames(frame()), {"press-3": several(others=(Absent(name="screws"),))})
+
+    loop.step(0.1)
+
+    assert (seen[0].verdict, seen[0].reason) == (Verdict.HOLD, HoldReason.MODEL)
+    assert seen[0].findings[0].verdict is Verdict.PASS
+
+
+def test_each_model_remembers_its_own_looks():
+    twice = Rules(fails_needed=2, looks=2)
+    lane = several(first=judge("a", 1.0, 0.9, rules=twice), others=(judge("b", 2.0, 0.1, rules=twice),))
+    loop, seen = loop_of(Frames(frame(1), frame(2)), {"press-3": lane})
+
+    loop.step(0.1)
+    loop.step(0.1)
+
+    assert [inspection.verdict for inspection in seen] == [Verdict.HOLD, Verdict.FAIL]
+    assert [inspection.findings[1].verdict for inspection in seen] == [Verdict.PASS, Verdict.PASS]
+
+
+def test_the_recipe_of_the_trigger_says_which_model_judges_and_an_unknown_one_is_a_hold():
+    lane = several(others=(), recipes={"black": judge("lid-black", 3.0, 0.9)})
+    frames = Frames(*(dataclasses.replace(frame(), recipe=recipe) for recipe in (None, "black", "white")))
+    loop, seen = loop_of(frames, {"press-3": lane})
+
+    for _ in range(3):
+        loop.step(0.1)
+
+    assert [(i.verdict, i.reason, i.model) for i in seen] == [
+        (Verdict.PASS, None, "1.0"),
+        (Verdict.FAIL, None, "3.0"),
+        (Verdict.HOLD, HoldReason.RECIPE, "1.0"),
+    ]
+
+
+def test_a_picture_is_prepared_once_for_all_models_of_one_size():
+    sizes = []
+    loop, _ = loop_of(
+        Frames(frame()), {"press-3": several(others=(judge("b", 2.0), judge("c", 3.0, canvas=Canvas(px=(2, 2)))))}
+    )
+    loop._prepare = lambda image, canvas: sizes.append(canvas.px) or image[: canvas.px[0], : canvas.px[1]]
+
+    loop.step(0.1)
+
+    assert sizes == [(4, 4), (2, 2)]
+
+
+def test_no_more_detections_are_told_than_every_broker_takes():
+    class Many:
+        def assess(self, features):
+            box = Region(x=0.0, y=0.0, width=1.0, height=1.0)
+            found = tuple(Detection(label="x", score=0.9, where=box, defect=True) for _ in range(100))
+            return Assessment(label="x", score=0.9, detections=found)
+
+    loop, seen = loop_of(Frames(frame()), {"press-3": Lane(first=judge(assessor=Many()))})
+
+    loop.step(0.1)
+
+    assert len(seen[0].detections) == 32

@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.config.sections import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
+from edge_agent.inspect.lane import Absent
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
@@ -67,7 +68,7 @@ def test_whatever_threshold_a_command_sets_the_band_of_doubt_stays_below_it(load
 def test_a_camera_whose_model_is_missing_has_a_lane_that_holds(book):
     lane = book.build({"press-3": camera()}, {}, Overrides())["press-3"]
 
-    assert (lane.encoder, lane.assessor, lane.digest) == (None, None, None)
+    assert (lane.first, lane.digest) == (Absent(name="surface"), None)
     assert book.mode("press-3") == "no model"
 
 
@@ -77,7 +78,7 @@ def test_a_camera_that_changes_to_a_model_that_is_not_loaded_yet_is_judged_by_th
 
     during = book.build({"press-3": camera(model="other")}, {"surface": model}, Overrides())["press-3"]
 
-    assert (during.encoder, during.digest) == (before.encoder, before.digest)
+    assert during.first == before.first
 
 
 def test_learning_goes_on_undisturbed_when_lanes_are_built_anew_or_only_the_head_changes(load, book):
@@ -85,15 +86,15 @@ def test_learning_goes_on_undisturbed_when_lanes_are_built_anew_or_only_the_head
     cameras = {"press-3": camera(good_only_parts=10)}
     first = book.build(cameras, {"surface": model}, Overrides())["press-3"]
     for picture in tiny_pictures(4):
-        first.assessor.assess(model.encoder.encode(picture))
+        first.first.assessor.assess(model.encoder.encode(picture))
 
     other = load.store.load(load.store.with_head(model.digest, model.head, "2"), RuntimeOptions())
     other = dataclasses.replace(other, manifest=dataclasses.replace(other.manifest, trained_on="synthetic-line"))
     again = book.build(cameras, {"surface": other}, Overrides(thresholds={"press-3": 0.7}))["press-3"]
 
-    assert again.assessor is first.assessor
+    assert again.first.assessor is first.first.assessor
     assert book.mode("press-3") == "good-only 4/10"
-    assert again.rules.threshold == 0.7
+    assert again.first.rules.threshold == 0.7
 
 
 def test_what_was_learned_good_only_is_there_after_a_restart(load, tmp_path):
@@ -102,7 +103,7 @@ def test_what_was_learned_good_only_is_there_after_a_restart(load, tmp_path):
 
     def start():
         book = LaneBook(GoodOnlyFiles(tmp_path / "good-only"))
-        return book, book.build(cameras, {"surface": model}, Overrides())["press-3"].assessor
+        return book, book.build(cameras, {"surface": model}, Overrides())["press-3"].first.assessor
 
     book, assessor = start()
     assert isinstance(assessor, GoodOnlyAssessor)
@@ -129,9 +130,9 @@ def test_a_damaged_good_only_file_means_learning_again_not_a_crash(load, tmp_pat
 def test_a_part_below_the_models_band_is_still_asked_where_when_the_camera_is_stricter(load, book):
     model = load()
     lane = book.build({"press-3": camera(threshold=0.0, hold_below=0.0)}, {"surface": model}, Overrides())["press-3"]
-    assert isinstance(lane.assessor, HeadAssessor)
+    assert isinstance(lane.first.assessor, HeadAssessor)
 
-    found = [lane.assessor.assess(model.encoder.encode(picture)).heat for picture in tiny_pictures(6)]
+    found = [lane.first.assessor.assess(model.encoder.encode(picture)).heat for picture in tiny_pictures(6)]
 
     assert all(isinstance(heat, np.ndarray) for heat in found)
 

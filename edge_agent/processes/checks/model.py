@@ -50,7 +50,7 @@ def golden(context: Context) -> tuple[Finding, ...]:
 
 
 def _names(context: Context) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(camera.model for camera in context.valid.cameras.values()))
+    return tuple(dict.fromkeys(name for camera in context.valid.cameras.values() for name in camera.model_names))
 
 
 def _active(store: ModelStore, name: str) -> Finding:
