@@ -77,7 +77,7 @@ def with_login(address: Address, username: str, password: str) -> Address:
         ConfigError: not a network stream, or it names a user already.
     """
     if address.scheme not in _NETWORK:
-        raise ConfigError(f"source {address} takes no username, only {' and '.join(_NETWORK)} do")
+        raise ConfigError(f"source {address} takes no username, only {', '.join(_NETWORK)} do")
     start, rest = address.target.split("://", 1)
     if urlsplit(address.target).username is not None:
         raise ConfigError(f"source {address} names a user already; remove it there or remove username and password")
@@ -94,13 +94,14 @@ def fault_of(text: str) -> str | None:
 
 
 def _stream(text: str) -> str | None:
+    form = SCHEMES[text.partition(":")[0]].form
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:  # its message may quote a part of the password
-        raise ConfigError(f"source {redact(text)!r} is no URL, expected {SCHEMES['rtsp'].form}") from None
+        raise ConfigError(f"source {redact(text)!r} is no URL, expected {form}") from None
     if not host or port == 0:
-        raise ConfigError(f"source {redact(text)!r} names no host, expected {SCHEMES['rtsp'].form}")
+        raise ConfigError(f"source {redact(text)!r} names no host, expected {form}")
     if parts.password:
         return "the address holds a password that everyone who reads the file sees; use `password: !secret NAME`"
     return None
@@ -126,10 +127,12 @@ def _line(target: str) -> str | None:
     return None
 
 
-_NETWORK = ("rtsp", "rtsps")
+_NETWORK = ("rtsp", "rtsps", "http", "https")
 SCHEMES: dict[str, Scheme] = {
     "rtsp": Scheme(form="rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
     "rtsps": Scheme(form="rtsps://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
+    "http": Scheme(form="http://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
+    "https": Scheme(form="https://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
     "v4l2": Scheme(
         form="v4l2:/dev/v4l/by-id/NAME[?width=W&height=H&fourcc=MJPG]",
         check=_device,

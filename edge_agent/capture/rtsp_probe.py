@@ -9,6 +9,8 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
+from edge_agent.capture.network import host_and_port, unreachable
+
 _PORTS = {"rtsp": 554, "rtsps": 322}  # IANA
 _MOST_ANSWER_BYTES = 4096
 
@@ -25,7 +27,7 @@ def refusal(url: str, *, timeout_s: float) -> str:
     """One line for a technician: what became of a DESCRIBE of `url` without credentials."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 554)
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = host_and_port(host, port)
     bare = f"{parts.scheme}://{where}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
     question = f"DESCRIBE {bare} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
     try:
@@ -34,14 +36,8 @@ def refusal(url: str, *, timeout_s: float) -> str:
             link.settimeout(timeout_s)
             link.sendall(question.encode("utf-8", "replace"))
             answer = link.recv(_MOST_ANSWER_BYTES)
-    except socket.gaierror:
-        return f"the name {host} is not known; check the address and the name server"
-    except TimeoutError:
-        return f"{where} accepts no connection or does not answer within {timeout_s:g} s"
-    except ConnectionRefusedError:
-        return f"{where} refuses connections; is the camera on, is the port right?"
     except OSError as error:
-        return f"{where}: {error}"
+        return unreachable(error, host, port, timeout_s=timeout_s)
     has_user = parts.username is not None
     return verdict_on(answer, where, has_user=has_user)
 

@@ -32,7 +32,8 @@ class Picture:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a source is given beside its address. A read that waits for a file waits on `stop`. `controls` are set at
-    each open; a source that cannot set what is asked for says so in a CameraError and does not open.
+    each open; a source that cannot set what is asked for says so in a CameraError and does not open. `tls_verify`
+    False: the certificate of an https:// camera is taken as it is.
     """
 
     clock: Clock
@@ -40,6 +41,7 @@ class Terms:
     open_timeout_s: float = DEFAULT_OPEN_TIMEOUT_S
     read_timeout_s: float = DEFAULT_READ_TIMEOUT_S
     controls: Controls = AS_IT_IS
+    tls_verify: bool = True
 
 
 class Source(Protocol):

@@ -17,6 +17,7 @@ from edge_agent.errors import ConfigError
     [
         ("rtsp://10.0.0.12/stream1", "rtsp", "rtsp://10.0.0.12/stream1", {}),
         ("rtsps://cam:322/a?b=c&d=e", "rtsps", "rtsps://cam:322/a?b=c&d=e", {}),
+        ("http://cam:8080/mjpeg?fps=5", "http", "http://cam:8080/mjpeg?fps=5", {}),
         ("v4l2:/dev/v4l/by-id/usb-Cam-index0", "v4l2", "/dev/v4l/by-id/usb-Cam-index0", {}),
         (
             "v4l2:///dev/v4l/by-path/pci-0?width=1280&height=720",
@@ -48,7 +49,8 @@ def test_a_bare_video_device_is_accepted_with_advice():
     [
         ("", "expected one of: rtsp://"),
         ("0", "expected one of"),
-        ("http://cam/mjpeg", "expected one of"),
+        ("ftp://cam/mjpeg", "expected one of"),
+        ("http:///mjpeg", "names no host, expected http://"),
         ("rtsp://", "names no host"),
         ("rtsp:///stream1", "names no host"),
         ("rtsp://cam:99999/x", "is no URL"),
@@ -81,6 +83,7 @@ def test_a_wrong_address_is_told_what_is_allowed(text, words):
         "rtsp://cam/user=admin_password=hunter2_channel=1.sdp",
         "rtsps://:hunter2@cam/",
         "htsp://user:hunter2@cam/",
+        "http://user:hunter2@cam/mjpeg",
         "two rtsp://u:hunter2@a/ and rtsp://u:hunter2@b/x of them",
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources.folder import FolderSource
+from edge_agent.capture.sources.mjpeg import MjpegSource
 from edge_agent.capture.sources.rtsp import RtspSource
 from edge_agent.capture.sources.synthetic import SyntheticSource
 from edge_agent.capture.sources.v4l2 import V4l2Source
@@ -20,6 +21,8 @@ Opener = Callable[[Address, Terms], Source]
 OPENERS: Mapping[str, Opener] = {
     "rtsp": RtspSource,
     "rtsps": RtspSource,
+    "http": MjpegSource,
+    "https": MjpegSource,
     "v4l2": V4l2Source,
     "folder": FolderSource,
     "video": VideoSource,
