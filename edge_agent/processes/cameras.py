@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_agent.capture.addresses import Address, parse, with_login
 from edge_agent.capture.intake import CameraPlan, Wiring
+from edge_agent.capture.load import Load
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.source import Source, Terms
@@ -40,6 +41,8 @@ def plan_of(name: str, camera: Camera) -> CameraPlan:
     return CameraPlan(
         name=name,
         fps=camera.fps,
+        every_nth=camera.every_nth,
+        load=Load(camera.load),
         view=view_of(camera),
         stall_s=camera.stall_s,
         # Opening, then a key frame, then the first picture.
@@ -96,7 +99,11 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
 
     def make(stop: threading.Event) -> Source:
         terms = Terms(
-            clock=clock, stop=stop, open_timeout_s=camera.open_timeout_s, read_timeout_s=camera.read_timeout_s
+            clock=clock,
+            stop=stop,
+            open_timeout_s=camera.open_timeout_s,
+            read_timeout_s=camera.read_timeout_s,
+            tls_verify=camera.tls_verify,
         )
         return make_source(address, terms)
 

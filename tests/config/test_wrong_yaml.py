@@ -200,6 +200,12 @@ class TestRulesAcrossKeys:
         )
         assert the_fault(text).key == "cameras.press-3-top.username"
 
+    @pytest.mark.parametrize("source", ["folder:/srv/parts", "video:/srv/a.mp4", "synthetic:mixed"])
+    @pytest.mark.parametrize("load", ["auto", "latest", "all"])
+    def test_a_file_may_wait_or_not(self, source, load):
+        text = smallest(camera=f"    load: {load}\n").replace("rtsp://10.0.0.12/stream1", source)
+        assert read(text).cameras["press-3-top"].load == load
+
     @pytest.mark.parametrize(
         ("lines", "key", "expected"),
         [
@@ -207,6 +213,8 @@ class TestRulesAcrossKeys:
             ("    n_of_m: [3, 2]\n", "n_of_m", "1 <= n <= m"),
             ("    n_of_m: [1]\n", "n_of_m", "1 <= n <= m"),
             ("    password: x\n", "password", "username beside it"),
+            ("    load: all\n", "load", "auto or latest"),
+            ("    every_nth: 0\n", "every_nth", "1"),
             ("    mask: [[0.5, 0.5, 0.6, 0.1]]\n", "mask.0", "inside the frame"),
             ("    mask: [[[0, 0], [1, 1], [0.5, 0.5]]]\n", "mask.0", "encloses an area"),
             ("    mask: [[[0, 0], [1, 1], [0.5, 20]]]\n", "mask.0", "inside the frame"),

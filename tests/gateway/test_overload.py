@@ -54,5 +54,24 @@ def test_under_overload_the_books_balance_and_every_captured_frame_has_exactly_o
         assert held <= {"overload", "unsure", "stopping", "model"}
 
 
+def test_each_camera_has_its_policy_and_what_was_not_judged_is_counted(gateway_with, slow_models, witness):
+    line = {"source": "synthetic:mixed", "mode": "trained", "fps": 240, "queue": 1}
+    policies = {"newest": {"load": "latest"}, "every": {"load": "all"}, "third": {"load": "all", "every_nth": 3}}
+    gateway = gateway_with({name: {**line, **keys} for name, keys in policies.items()}, models=slow_models).start()
+    until(lambda: _dropped(witness, "newest") > DROPPED, 30)
+    until(lambda: all(gateway.camera(name)["judged"] > DROPPED for name in policies), 30)
+    live = gateway.live("inspect")["cameras"]
+    until(lambda: any(said.get("third_skipped_nth") for said in witness.said("tm")))
+
+    assert set(live["newest"]["dropped"]) == {"overload"}
+    assert live["every"]["dropped"] == live["third"]["dropped"] == {}
+    assert live["every"]["skipped"] == {}
+    third = live["third"]
+    assert 2 * (third["captured"] - 1) <= third["skipped"]["nth"] <= 2 * third["captured"]
+    # None of them took the judge from another: the three were judged in turn.
+    judged = [live[name]["judged"] for name in policies]
+    assert max(judged) <= 1.5 * min(judged)
+
+
 def _dropped(witness, camera):
     return sum(part["reason"] == "overload" for part in witness.parts(camera).values())
