@@ -11,12 +11,13 @@ from dataclasses import astuple, dataclass
 class Controls:
     """None: leave it as it is. A number: automatic off, locked at this value.
 
-    `exposure_us` in microseconds, `gain_db` in decibels, `white_balance_k` as a colour temperature in kelvin, `focus`
-    in the units of the camera.
+    `exposure_us` in microseconds, `gain_db` in decibels, `white_balance_k` as a colour temperature in kelvin;
+    `gain_raw` (V4L2, which has no decibels) and `focus` in the camera's own steps.
     """
 
     exposure_us: float | None = None
     gain_db: float | None = None
+    gain_raw: float | None = None
     white_balance_k: float | None = None
     focus: float | None = None
 

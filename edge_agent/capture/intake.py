@@ -65,7 +65,8 @@ class Wiring:
     `on_drop` hears of each frame that will not be judged, and why; it is called from camera threads and must not block.
     `prepare` gives a view the size the camera's model takes, None while there is no model: done here, so that cameras
     share the work and the inspect thread is left with inference; `examine` says what is wrong with a view as a picture.
-    `on_identity` hears which camera answered, each time one came up. `gate` None: the camera runs freely.
+    `on_identity` hears which camera answered, each time one came up, and again where it says so only later; `on_unheld`
+    which of its locks do not hold. `gate` None: the camera runs freely.
     """
 
     plan: CameraPlan
@@ -76,6 +77,7 @@ class Wiring:
     prepare: Callable[[Image], Image | None] = lambda _image: None
     examine: Callable[[Image], HoldReason | None] = lambda _image: None
     on_identity: Callable[[str, CameraIdentity | None], None] = lambda _camera, _identity: None
+    on_unheld: Callable[[str, tuple[str, ...]], None] = lambda _camera, _unheld: None
     gate: Gate | None = None
 
 

@@ -108,14 +108,20 @@ class Reader:
                 return
             self._expect_within(self._wiring.plan.stall_s)
             up = up or self._came_up(source, "streaming")
+            if source.identity != self._intake.device:  # said only now: it was asked beside the stream
+                self._identify(source)
             self._intake.take(picture, live=live)
 
     def _came_up(self, source: Source, reason: str) -> bool:
         if self._report(self, CameraEvent.UP, reason) is None:
             return False
+        self._wiring.on_unheld(self._wiring.plan.name, source.unheld)
+        self._identify(source)
+        return True
+
+    def _identify(self, source: Source) -> None:
         self._intake.device = source.identity
         self._wiring.on_identity(self._wiring.plan.name, source.identity)
-        return True
 
     def _expect_within(self, allowance_s: float) -> None:
         self.allowance_s = allowance_s

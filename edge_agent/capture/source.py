@@ -32,8 +32,8 @@ class Picture:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a source is given beside its address. A read that waits for a file waits on `stop`. `controls` are set at
-    each open; a source that cannot set what is asked for says so in a CameraError and does not open. `tls_verify`
-    False: the certificate of an https:// camera is taken as it is.
+    each open; what of them does not hold is named in the source's `unheld`, and the camera runs all the same.
+    `tls_verify` False: the certificate of an https:// camera is taken as it is.
     """
 
     clock: Clock
@@ -61,7 +61,11 @@ class Source(Protocol):
 
     @property
     def identity(self) -> CameraIdentity | None:
-        """Which camera answered the last `open`; None when it does not say, or is none."""
+        """Which camera answered the last `open`; None when it does not say, has not said it yet, or is none."""
+
+    @property
+    def unheld(self) -> tuple[str, ...]:
+        """What was to be locked at the last `open` and is not, a line each: `exposure_us 2000: it has 10000`."""
 
     def open(self) -> None:
         """Get ready to read.

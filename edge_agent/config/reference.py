@@ -105,7 +105,11 @@ def sections() -> Iterator[tuple[str, Fragment]]:
     for name, reference in schema()["properties"].items():
         section = resolve(schema(), reference)
         if "patternProperties" in section:
-            yield f"{name}.NAME", resolve(schema(), next(iter(section["patternProperties"].values())))
+            title, section = f"{name}.NAME", resolve(schema(), next(iter(section["patternProperties"].values())))
+            yield title, section
+            for inner, fragment in section["properties"].items():
+                if "properties" in (deeper := resolve(schema(), fragment)):
+                    yield f"{title}.{inner}", deeper
         elif "properties" in section:
             yield name, section
 

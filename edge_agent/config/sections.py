@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import PlainSerializer, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic.json_schema import WithJsonSchema
 
+from edge_agent.config.controls import ControlKeys, unlockable
 from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
 from edge_agent.config.redact import HIDDEN, redact
@@ -126,8 +127,8 @@ class Camera(Inspection):
 
     source: Address = key(
         REQUIRED,
-        "Where frames come from: `rtsp://HOST/PATH`, `http://HOST/PATH` (MJPEG), `v4l2:/dev/v4l/by-id/NAME` (or by-path), `folder:DIR`, "
-        "`video:FILE`, `synthetic:KIND`.",
+        "Where frames come from: `rtsp://HOST/PATH`, `http://HOST/PATH` (MJPEG), `v4l2:/dev/v4l/by-id/NAME` (or "
+        "by-path), `folder:DIR`, `video:FILE`, `synthetic:KIND`.",
         apply=Apply.CAMERA,
         example="rtsp://10.0.0.12/stream1",
         min_length=1,
@@ -140,6 +141,23 @@ class Camera(Inspection):
     password: Password | None = key(None, "Password of a network camera.", apply=Apply.CAMERA, example="!secret NAME")
     tls_verify: bool = key(
         True, "Check the certificate of an https:// camera; false takes one that nobody signed.", apply=Apply.CAMERA
+    )
+    controls: ControlKeys | None = key(
+        None,
+        "What the camera is to hold still; a lock that does not hold is an alarm.",
+        apply=Apply.CAMERA,
+        expected="a map of exposure_us, gain_db, gain_raw, white_balance_k and focus",
+        example={"exposure_us": 2000, "white_balance_k": 5000},
+    )
+    onvif: Address | None = key(
+        None,
+        "ONVIF service of a network camera: asked at each connection which camera it is (maker, model, serial number, "
+        "firmware), with `username` and `password`.",
+        apply=Apply.CAMERA,
+        expected="http://HOST[:PORT]/onvif/device_service",
+        example="http://10.0.0.12/onvif/device_service",
+        max_length=1024,
+        repr=False,
     )
     fps: float = key(10.0, "Frames per second that are judged at most.", apply=Apply.CAMERA, ge=0.1, le=240)
     roi: Shape | None = key(
@@ -220,6 +238,26 @@ class Camera(Inspection):
         problem = check(value) if check else None
         if problem:
             raise refuse("a source", problem)
+        return value
+
+    @field_validator("controls")
+    @classmethod
+    def _the_camera_can_lock_it(cls, value: ControlKeys | None, info: ValidationInfo) -> ControlKeys | None:
+        source = info.data.get("source")
+        if value is not None and source is not None and (found := unlockable(source, value)) is not None:
+            raise refuse(f"no {found[0]}", found[1])
+        return value
+
+    @field_validator("onvif")
+    @classmethod
+    def _onvif_is_an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?", value):
+            raise refuse("http://HOST[:PORT]/onvif/device_service", "the login stands in username and password")
+        source = info.data.get("source")
+        if source is not None and not re.match(r"((rtsp|http)s?://|gstreamer:)", source):
+            raise refuse("no onvif", "only network cameras speak ONVIF")
         return value
 
     @field_validator("load")

@@ -194,6 +194,7 @@ class PyAvSource:
 
     live = True
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, terms: Terms) -> None:
         import av  # here, so that its memory is PyAV's and the bench runs without it

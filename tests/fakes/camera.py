@@ -27,6 +27,7 @@ class FakeCamera:
         self.live = live
         self.description = description
         self.identity = identity
+        self.unheld = ()
         self.closed = threading.Event()
         self.hanging = threading.Event()
         self._stop = stop

@@ -43,6 +43,7 @@ class FolderSource:
 
     live = False
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

@@ -28,6 +28,7 @@ class MjpegSource:
 
     live = True
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

@@ -32,6 +32,7 @@ class RtspSource:
 
     live = True
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

@@ -29,6 +29,7 @@ class SyntheticSource:
 
     live = False
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

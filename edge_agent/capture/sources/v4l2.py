@@ -19,6 +19,7 @@ class V4l2Source:
 
     live = True
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)

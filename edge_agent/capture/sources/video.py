@@ -20,6 +20,7 @@ class VideoSource:
 
     live = False
     identity = None
+    unheld = ()
 
     def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)
