@@ -1,4 +1,4 @@
-"""A real H.264 stream on loopback: it plays, freezes, dies, comes back changed, and refuses in every usual way."""
+"""Real H.264 and H.265 streams on loopback: it plays, freezes, dies, comes back changed, and refuses in every usual way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_agent.capture.sources import make_source
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError
 from tests.capture.watching import Rig
-from tests.fakes.rtsp_server import RtspServer
+from tests.fakes.rtsp_server import CODECS, RtspServer
 
 pytestmark = pytest.mark.rtsp
 
@@ -40,8 +40,13 @@ def open_fault(url, **timeouts):
     return str(caught.value)
 
 
-def test_a_stream_gives_numbered_frames_of_its_size():
-    with RtspServer(320, 240) as server, Rig() as rig:
+@pytest.fixture(params=list(CODECS))
+def codec(request):
+    return request.param
+
+
+def test_a_stream_gives_numbered_frames_of_its_size(codec):
+    with RtspServer(320, 240, codec=codec) as server, Rig() as rig:
         _, watcher = rig.start(opener(server.url), capacity=16)
         frames = [rig.frame() for _ in range(10)]
 
@@ -60,8 +65,8 @@ def test_the_first_pictures_are_not_old_ones():
         assert sum(later - earlier < 0.015 for earlier, later in itertools.pairwise(times)) <= 6
 
 
-def test_a_frozen_camera_is_noticed_within_three_seconds_and_opened_again():
-    with RtspServer() as server, Rig() as rig:
+def test_a_frozen_camera_is_noticed_within_three_seconds_and_opened_again(codec):
+    with RtspServer(codec=codec) as server, Rig() as rig:
         _, watcher = rig.start(opener(server.url))
         rig.frame()
         heard = len(watcher.statuses)
@@ -88,16 +93,16 @@ def test_a_camera_that_ffmpeg_waits_for_is_given_up_by_frame_age():
         server.thaw()
 
 
-def test_a_camera_that_was_killed_comes_back_with_another_size():
+def test_a_camera_that_was_killed_comes_back_with_another_size(codec):
     with Rig() as rig:
-        with RtspServer(320, 240) as server:
+        with RtspServer(320, 240, codec=codec) as server:
             _, watcher = rig.start(opener(server.url), capacity=64)
             last = rig.frame()
             port = server.port
         heard = len(watcher.statuses)
         status = watcher.wait_state("waiting")
         assert f"127.0.0.1:{port}" in status.reason
-        with RtspServer(640, 480, port=port):
+        with RtspServer(640, 480, codec=codec, port=port):
             watcher.wait_state("streaming", heard)
             frame = rig.frame()
             while frame.image.shape[0] == 240:

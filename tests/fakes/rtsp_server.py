@@ -1,4 +1,4 @@
-"""A real RTSP camera on loopback: GStreamer's RTSP server with an H.264 encoder, in a child process.
+"""A real RTSP camera on loopback: GStreamer's RTSP server with an H.264 or H.265 encoder, in a child process.
 
 The child runs on the system's Python, where Debian and Ubuntu install the GStreamer bindings.
 """
@@ -9,14 +9,28 @@ import subprocess
 import sys
 
 SYSTEM_PYTHON = "/usr/bin/python3"
-PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+PACKAGES = (
+    "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+    " gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
+)
+# Codec -> element that encodes, the rest of its settings, element that makes packets. No picture waits in the encoder,
+# and a key frame comes each half second: like a camera that is set up for machine vision.
+CODECS = {
+    "h264": ("x264enc", "tune=zerolatency speed-preset=ultrafast", "rtph264pay"),
+    # Without these options x265 starts a pool of threads for each stream and holds pictures back for them.
+    "h265": (
+        "x265enc",
+        "tune=zerolatency speed-preset=ultrafast log-level=none option-string=pools=none:frame-threads=1",
+        "rtph265pay",
+    ),
+}
 
 
 class RtspServer:
     """One stream `rtsp://127.0.0.1:PORT/stream1`. A context manager: leaving it kills the child."""
 
-    def __init__(self, width_px=320, height_px=240, fps=20, *, port=0, user=None, password=None):
-        arguments = [str(number) for number in (width_px, height_px, fps, port)]
+    def __init__(self, width_px=320, height_px=240, fps=20, *, codec="h264", port=0, user=None, password=None):
+        arguments = [str(word) for word in (codec, width_px, height_px, fps, port)]
         login = [f"{user}:{password}"] if user else []
         try:
             self._child = subprocess.Popen(
@@ -56,7 +70,7 @@ class RtspServer:
         self.kill()
 
 
-def serve(width_px, height_px, fps, port, login=""):
+def serve(codec, width_px, height_px, fps, port, login=""):
     """The child: print the port, serve until killed."""
     import gi
 
@@ -66,19 +80,19 @@ def serve(width_px, height_px, fps, port, login=""):
     from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
     Gst.init(None)
-    for element in ("videotestsrc", "x264enc", "rtph264pay"):
+    encoder, settings, packer = CODECS[codec]
+    for element in ("videotestsrc", encoder, packer):
         if Gst.ElementFactory.find(element) is None:
             raise SystemExit(f"GStreamer has no {element}")
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
-    # tune=zerolatency and a key frame each half second: like a camera that is set up for machine vision.
     factory.set_launch(
         f"( videotestsrc is-live=true pattern=ball"
         f" ! video/x-raw,width={width_px},height={height_px},framerate={fps}/1"
-        f" ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={max(1, int(fps) // 2)}"
-        f" ! rtph264pay name=pay0 pt=96 )"
+        f" ! {encoder} {settings} key-int-max={max(1, int(fps) // 2)}"
+        f" ! {packer} name=pay0 pt=96 config-interval=1 )"
     )
     factory.set_shared(True)
     if login:
