@@ -37,6 +37,10 @@ class BrokerError(TransientError):
     """The broker could not be reached, or refused; `reason` keeps its words."""
 
 
+class LineError(TransientError):
+    """The line could not be reached, answered what it should not, or nothing: PLC, GPIO, unix socket."""
+
+
 class InferenceError(TransientError):
     """The execution provider failed while running a model that it had accepted."""
 

@@ -1,0 +1,67 @@
+"""Outputs in Modbus registers: of a PLC that we write to, or in our own server that the PLC reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge_agent.errors import LineError
+from edge_agent.line.bank import Bank
+from edge_agent.line.modbus import Cells, Table
+from edge_agent.line.modbus_client import ModbusClient
+from edge_agent.line.signals import BLOCK_REGISTERS, Output, registers
+
+# A PLC program asks in every cycle, or a few times a second. One that did not for so long does not hear us.
+QUIET_S = 5.0
+
+
+def blocks(table: Table, start: int, cameras: tuple[str, ...]) -> dict[str, Cells]:
+    """Each camera's block, one behind the other.
+
+    Raises:
+        LineError: the last one would lie beyond the table.
+    """
+    found = {
+        camera: Cells(table=table, start=start + place * BLOCK_REGISTERS, count=BLOCK_REGISTERS)
+        for place, camera in enumerate(cameras)
+    }
+    end = start + len(cameras) * BLOCK_REGISTERS
+    if end > 65_536:
+        raise LineError(f"{len(cameras)} blocks from {table.value}/{start} on end at {end}, registers end at 65535")
+    return found
+
+
+class ModbusPort:
+    """Writes each block in one request: a PLC never sees half a verdict."""
+
+    def __init__(self, client: ModbusClient, cells: Mapping[str, Cells]) -> None:
+        self._client = client
+        self._cells = cells
+
+    def write(self, outputs: Mapping[str, Output]) -> None:
+        for camera, output in outputs.items():
+            self._client.write(self._cells[camera], registers(output))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class BankPort:
+    """Puts each block into our server. The signal is lost while no PLC asks for anything."""
+
+    def __init__(self, bank: Bank, cells: Mapping[str, Cells], where: str) -> None:
+        self._bank = bank
+        self._cells = cells
+        self._where = where
+        for block in cells.values():
+            bank.declare(block, writable=False)
+
+    def write(self, outputs: Mapping[str, Output]) -> None:
+        for camera, output in outputs.items():
+            self._bank.put(self._cells[camera], registers(output))
+        quiet_s = self._bank.quiet_s()
+        if quiet_s is None or quiet_s > QUIET_S:
+            since = "since we started" if quiet_s is None else f"for {quiet_s:.0f} s"
+            raise LineError(f"{self._where}: no PLC has asked {since}")
+
+    def close(self) -> None:
+        """Nothing: what was put last stays readable, and the server belongs to whoever started it."""

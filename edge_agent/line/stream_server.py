@@ -1,0 +1,144 @@
+"""A small server of byte streams, TCP or unix: one thread, a session for each who connects.
+
+The sessions hold the protocol and no socket: bytes in, bytes out. Who talks nonsense or does not read what it is sent
+is disconnected; the others notice nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_agent.errors import LineError
+
+log = logging.getLogger(__name__)
+
+# A line has a PLC, a panel and a laptop; a scanner that opens connections without end must not use up our files.
+MOST_CLIENTS = 16
+RECEIVE_BYTES = 4096
+
+
+class Session(Protocol):
+    """One connection's protocol."""
+
+    def receive(self, content: bytes) -> bytes:
+        """The answer to what came; empty while it is not whole.
+
+        Raises:
+            LineError: end the connection.
+        """
+
+
+class StreamServer:
+    """Serves `listener` (bound, listening) until `close`."""
+
+    def __init__(self, listener: socket.socket, make_session: Callable[[], Session], *, name: str) -> None:
+        self._listener = listener
+        self._make_session = make_session
+        self._name = name
+        self._selector = selectors.DefaultSelector()
+        self._sessions: dict[socket.socket, Session] = {}
+        self._lock = threading.Lock()  # the sessions, and who writes to a client
+        self._waker, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=f"server-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread.start()
+
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        return len(self._sessions)
+
+    def send_all(self, content: bytes) -> int:
+        """Send to everyone who is connected, without waiting for anyone; returns how many took it."""
+        with self._lock:
+            return sum(self._send(client, content) for client in tuple(self._sessions))
+
+    def close(self) -> None:
+        """Disconnect everyone and take nobody else."""
+        self._waker.send(b"\0")
+        self._thread.join()
+        for client in tuple(self._sessions):
+            self._drop(client)
+        for open_socket in (self._listener, self._waker, self._woken):
+            open_socket.close()
+        self._selector.close()
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._woken:
+                    return
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif isinstance(key.fileobj, socket.socket):
+                    self._serve(key.fileobj)
+
+    def _accept(self) -> None:
+        try:
+            client, address = self._listener.accept()
+        except OSError as error:  # it went away meanwhile, or we are out of files
+            log.warning("server=%s event=accept-failed reason=%s", self._name, error)
+            return
+        if len(self._sessions) >= MOST_CLIENTS:
+            log.warning("server=%s client=%s event=refused reason=%d are connected", self._name, address, MOST_CLIENTS)
+            client.close()
+            return
+        client.setblocking(False)
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self._sessions[client] = self._make_session()
+        self._selector.register(client, selectors.EVENT_READ)
+
+    def _serve(self, client: socket.socket) -> None:
+        session = self._sessions.get(client)
+        try:
+            content = client.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            content = b""
+        if not content or session is None:
+            self._drop(client)
+            return
+        try:
+            answer = session.receive(content)
+        except LineError as error:
+            log.warning("server=%s event=disconnected reason=%s", self._name, error)
+            self._drop(client)
+            return
+        if answer:
+            with self._lock:
+                sent = self._send(client, answer)
+            if not sent:
+                self._drop(client)
+
+    def _send(self, client: socket.socket, content: bytes) -> bool:
+        """Whether all of it went; a client whose buffer is full is shut down, and dropped by the server's thread."""
+        try:
+            sent = client.send(content)
+        except OSError:
+            sent = 0
+        if sent != len(content):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            return False
+        return True
+
+    def _drop(self, client: socket.socket) -> None:
+        with self._lock:
+            if self._sessions.pop(client, None) is None:
+                return
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(client)
+            client.close()
