@@ -80,17 +80,17 @@ def _context(arguments: argparse.Namespace) -> Context:
     import platform
     from pathlib import Path
 
-    from edge_agent.capture.addresses import fault_of
     from edge_agent.clock import SystemClock
     from edge_agent.config.faults import Fault, InvalidConfigError
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
+    from edge_agent.processes.addresses import address_fault
     from edge_agent.processes.checks.finding import Context
 
     file = locate(arguments.config)
     settings, faults = None, tuple[Fault, ...]()
     try:
-        settings = load(file, check_source=fault_of)
+        settings = load(file, check_address=address_fault)
     except InvalidConfigError as error:
         faults = error.faults
     return Context(

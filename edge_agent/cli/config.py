@@ -40,11 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     import yaml
 
-    from edge_agent.capture.addresses import fault_of
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
+    from edge_agent.processes.addresses import address_fault
 
-    settings = load(locate(arguments.config), check_source=fault_of, secrets_of=())
+    settings = load(locate(arguments.config), check_address=address_fault, secrets_of=())
     plain = settings.plain() if arguments.effective else settings.model_dump(mode="json", exclude_defaults=True)
     if arguments.output == "json":
         print(json.dumps(plain, indent=2))

@@ -45,10 +45,14 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ..
         if name in old and name in new and isinstance(old[name], Mapping) and isinstance(new[name], Mapping):
             yield from _changes(old[name], new[name], inner)
         elif name not in old or name not in new:
-            yield Change(key=".".join(inner), old=_shown(old, name), new=_shown(new, name), apply=Apply.CAMERA)
+            # An entry of a map with free names: the map says what it needs.
+            yield Change(key=".".join(inner), old=_shown(old, name), new=_shown(new, name), apply=_apply(path))
         elif old[name] != new[name]:
-            apply = Apply(fragment_at(schema(), inner).get("x-apply", Apply.RESTART.value))
-            yield Change(key=".".join(inner), old=_shown(old, name), new=_shown(new, name), apply=apply)
+            yield Change(key=".".join(inner), old=_shown(old, name), new=_shown(new, name), apply=_apply(inner))
+
+
+def _apply(path: tuple[str, ...]) -> Apply:
+    return Apply(fragment_at(schema(), path).get("x-apply", Apply.RESTART.value))
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

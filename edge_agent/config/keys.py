@@ -17,6 +17,7 @@ class Apply(str, enum.Enum):
 
     LIVE = "live"  # between two frames or two messages
     CAMERA = "camera"  # that camera is reopened, the others go on
+    SIGNAL = "signal"  # that signal is made anew, cameras and other signals go on
     CONNECTION = "connection"  # the broker connection is made anew; the outbox keeps what comes meanwhile
     RESTART = "restart"  # the daemon is restarted
 

@@ -65,6 +65,7 @@ Secrets are never printed, logged, sent, or put into a support bundle.
 |---|---|
 | live | between two frames, or with the next message |
 | camera | that camera is reopened, the others go on |
+| signal | that line signal is made anew and shows its fail-safe meanwhile; no camera loses a frame |
 | connection | the connection to the broker is made anew; messages wait on disk meanwhile |
 | restart | the daemon has to be restarted: `edge-agent check` and the reload say so |
 """

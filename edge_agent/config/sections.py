@@ -219,6 +219,37 @@ class Camera(Inspection):
         le=1000,
     )
 
+    trigger: Address | None = key(
+        None,
+        "What asks for a picture: null runs freely; `mqtt`, `modbus://HOST/coil/N` (polled), "
+        "`modbus-server://ADDRESS:PORT/coil/N`, `gpio:/dev/gpiochip0/LINE`, `socket:NAME` (docs/line.md).",
+        apply=Apply.CAMERA,
+        example="modbus://10.0.0.20/coil/0?part=holding/20:8&ack=coil/1",
+        min_length=1,
+        max_length=1024,
+    )
+    trigger_delay_ms: int = key(
+        0,
+        "A picture counts from so long after its trigger: the way from sensor to camera.",
+        apply=Apply.CAMERA,
+        ge=0,
+        le=60_000,
+    )
+    trigger_timeout_ms: int = key(
+        1000,
+        "From then on a picture has to come within this, or the part is a HOLD (no-picture).",
+        apply=Apply.CAMERA,
+        ge=1,
+        le=600_000,
+    )
+    verdict_within_ms: int | None = key(
+        None,
+        "A verdict later than this after the trigger (without one: after the picture) is a HOLD (late).",
+        apply=Apply.CAMERA,
+        ge=1,
+        le=600_000,
+    )
+
     @property
     def model_names(self) -> tuple[str, ...]:
         """Every model that judges this camera, `model` first, none twice."""
@@ -234,10 +265,17 @@ class Camera(Inspection):
     @field_validator("source")
     @classmethod
     def _the_source_can_be_read(cls, value: str, info: ValidationInfo) -> str:
-        check: Callable[[str], str | None] | None = (info.context or {}).get("check_source")
-        problem = check(value) if check else None
+        problem = address_fault("source", value, info)
         if problem:
             raise refuse("a source", problem)
+        return value
+
+    @field_validator("trigger")
+    @classmethod
+    def _the_trigger_can_be_heard(cls, value: str | None, info: ValidationInfo) -> str | None:
+        problem = None if value is None else address_fault("trigger", value, info)
+        if problem:
+            raise refuse("a trigger", problem)
         return value
 
     @field_validator("controls")
@@ -282,6 +320,12 @@ class Camera(Inspection):
         if value is not None and "username" in info.data and info.data["username"] is None:
             raise refuse("username beside it")
         return value
+
+
+def address_fault(kind: str, text: str, info: ValidationInfo) -> str | None:
+    """What is wrong with an address, as those who know say; None when nothing is, or nobody was asked."""
+    check: Callable[[str, str], str | None] | None = (info.context or {}).get("check_address")
+    return check(kind, text) if check else None
 
 
 class Models(Section):

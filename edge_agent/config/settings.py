@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from edge_agent.config import nodes
 from edge_agent.config.faults import InvalidConfigError, Place, fault_at
-from edge_agent.config.keys import REQUIRED, Apply, Section, key
+from edge_agent.config.keys import REQUIRED, Apply, Section, key, refuse
 from edge_agent.config.migrate import MIGRATIONS, VERSION, Migration, migrate
 from edge_agent.config.secrets import Secrets
 from edge_agent.config.sections import (
@@ -36,6 +36,7 @@ from edge_agent.config.sections import (
     Storage,
     Telemetry,
 )
+from edge_agent.config.signals import Signal, fault_of_signals
 from edge_agent.config.validate import faults, inherit, values
 
 
@@ -54,6 +55,14 @@ class Settings(Section):
         min_length=1,
         max_length=64,
     )
+    signals: collections.abc.Mapping[Name, Signal] = key(
+        {},
+        "Whom the line hears verdicts from, by name.",
+        apply=Apply.SIGNAL,
+        expected="a map of up to 16 signals",
+        schema={"additionalProperties": False},
+        max_length=16,
+    )
     mqtt: Mqtt = key(REQUIRED, "The broker.")
     models: Models = Field(default=Models(), description="Model bundles.")
     outbox: Outbox = Field(default=Outbox(), description="What waits for the broker.")
@@ -61,6 +70,16 @@ class Settings(Section):
     device: DeviceKeys = Field(default=DeviceKeys(), description="The machine.")
     storage: Storage = Field(default=Storage(), description="Where things are kept.")
     logging: Logging = Field(default=Logging(), description="Messages.")
+
+    @field_validator("signals")
+    @classmethod
+    def _signals_tell_of_cameras_that_exist(
+        cls, value: collections.abc.Mapping[str, Signal], info: ValidationInfo
+    ) -> collections.abc.Mapping[str, Signal]:
+        problem = fault_of_signals(value, tuple(info.data["cameras"])) if "cameras" in info.data else None
+        if problem is not None:
+            raise refuse(*problem)
+        return value
 
     @property
     def topic_root(self) -> str:
@@ -84,15 +103,16 @@ class Settings(Section):
 def load(
     path: Path,
     *,
-    check_source: Callable[[str], str | None] | None = None,
+    check_address: Callable[[str, str], str | None] | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
     secrets_of: Collection[str] | None = None,
 ) -> Settings:
     """The settings of a file.
 
-    `check_source` says what is wrong with the source of a camera, or None: capture knows the addresses, and config lies
-    below it. `environment` is os.environ unless handed in; it is read for secrets only. `secrets_of` names the
-    sections whose secrets this process is given (`("mqtt",)` for sync): those of others stay empty and are not missed.
+    `check_address(kind, text)` says what is wrong with the address of a "source", "trigger" or "signal", or None:
+    capture and line know the addresses, and config lies below them. `environment` is os.environ unless handed in; it is
+    read for secrets only. `secrets_of` names the sections whose secrets this process is given (`("mqtt",)` for sync):
+    those of others stay empty and are not missed.
 
     Raises:
         InvalidConfigError: the file cannot be read or has faults; every fault with its place.
@@ -104,14 +124,14 @@ def load(
         hint = "edge-agent init writes one; --config FILE names another" if isinstance(error, FileNotFoundError) else ""
         found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or "a fault"
         raise InvalidConfigError([fault_at(top, "", found, "a readable configuration", hint)]) from error
-    return loads(content, file=path, check_source=check_source, environment=environment, secrets_of=secrets_of)
+    return loads(content, file=path, check_address=check_address, environment=environment, secrets_of=secrets_of)
 
 
 def loads(
     content: bytes,
     *,
     file: Path,
-    check_source: Callable[[str], str | None] | None = None,
+    check_address: Callable[[str, str], str | None] | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
     secrets_of: Collection[str] | None = None,
     migrations: collections.abc.Mapping[int, Migration] = MIGRATIONS,
@@ -127,7 +147,7 @@ def loads(
         return secrets.find(name, place, key) if mine else ""
 
     plain, found = values(merged, find_secret)
-    context = {"check_source": check_source, "directory": directory, "profiles": profile_names()}
+    context = {"check_address": check_address, "directory": directory, "profiles": profile_names()}
     try:
         settings = Settings.model_validate(plain, context=context)
     except ValidationError as error:

@@ -39,7 +39,7 @@ def boot(
     config_file: Path,
     *,
     secrets_of: tuple[str, ...] | None = None,
-    check_source: Callable[[str], str | None] | None = None,
+    check_address: Callable[[str, str], str | None] | None = None,
 ) -> Boot:
     """Read the configuration, start the log, make the directories, catch the signals. Main thread only.
 
@@ -49,7 +49,7 @@ def boot(
         ConfigError: the configuration has faults.
         StorageReadOnlyError, StorageFullError: the state or runtime directory cannot be made.
     """
-    settings = load(config_file, check_source=check_source, secrets_of=secrets_of)
+    settings = load(config_file, check_address=check_address, secrets_of=secrets_of)
     clock = SystemClock()
     begin_log(process, settings, clock)
     make_directories(settings)

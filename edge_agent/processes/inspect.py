@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.capture.addresses import fault_of
 from edge_agent.capture.picture import prepare_for
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.config.settings import Settings, load
@@ -25,6 +24,7 @@ from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.store import ModelStore
+from edge_agent.processes.addresses import address_fault
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
@@ -60,7 +60,7 @@ def main(config_file: Path) -> int:
         ConfigError, AlreadyRunningError: a person has to act first.
         StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
     """
-    started = boot("inspect", config_file, check_source=fault_of, secrets_of=SECRETS)
+    started = boot("inspect", config_file, check_address=address_fault, secrets_of=SECRETS)
     storage = started.settings.storage
     with lock_file(storage.state_dir / "inspect.lock", "inspect process"):
         bell_path = storage.runtime_dir / INSPECT_BELL
@@ -174,7 +174,7 @@ class _Process:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            settings = load(self._started.config_file, check_source=fault_of, secrets_of=SECRETS)
+            settings = load(self._started.config_file, check_address=address_fault, secrets_of=SECRETS)
             waiting = self._floor.reload(settings)
         except ConfigError as error:
             log.error("config=refused reason=%s", error)  # noqa: TRY400 - the message is the whole story
