@@ -1,0 +1,172 @@
+"""What one camera's sound pictures look like, in numbers: learned from its first ones, kept as JSON. Pure.
+
+    Statistics of n pictures --learn--> Reference --read--> Readings of a picture --(picture_health.py)--> sound or not
+
+The parts in front of a camera differ; so each reading has the reach that the sound pictures themselves showed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.capture.picture_statistics import Statistics, Structure, small_size
+from edge_agent.errors import CorruptStoreError
+
+VERSION = 1
+# A reference is 5 kB of JSON, with fixed structure up to 130 kB: a small picture has at most 213 x 213 pixels.
+MOST_REFERENCE_BYTES = 256 * 1024
+
+# A mean of six sound pictures stays within this share of the whole range that single ones showed. Of real parts in
+# random order no window left it at 0.75, and 19 of 10,000 at 0.6 (docs/capture.md).
+REACH = 0.75
+# Fixed structure: pixels whose edge is there in every picture. At least so strong (grey values / 2), so much stronger
+# than what changes there, and so large a share of the picture; else the scene has none.
+FIXED_STRENGTH = 3.0
+FIXED_CONTRAST = 2.0
+FIXED_SHARE = 0.005
+
+READINGS = ("light", "burnt", "fineness", "coarse_fineness", "detail", "agreement")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a reading is in sound pictures: around `centre`, and the mean of a few not further from it than `reach`."""
+
+    centre: float
+    reach: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """Structure that stays whatever part lies there: `where` bool [h, w], `edges` float32 [n] at those pixels."""
+
+    where: NDArray[np.bool_] = field(repr=False)
+    edges: NDArray[np.float32] = field(repr=False)
+
+    def agreement(self, structure: Structure) -> float:
+        """How much of it a picture shows, -1 to 1: the correlation at the fixed pixels."""
+        found = structure[self.where].astype(np.float32)
+        size = math.sqrt(float(found @ found) * float(self.edges @ self.edges))
+        return float(found @ self.edges) / size if size > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """`view` names what of the picture is looked at, `size_px` (height, width) its size; another one needs another
+    reference. `template` None: the scene has no fixed structure, and whether the camera moved cannot be seen.
+    """
+
+    view: str
+    size_px: tuple[int, int]
+    pictures: int
+    expected: Mapping[str, Expected]
+    template: Template | None
+
+
+def readings(statistics: Statistics, template: Template | None) -> dict[str, float]:
+    """The numbers that are compared. `light` in octaves of mean grey, `burnt` a share, the rest as in Statistics."""
+    return {
+        "light": math.log2(statistics.level + 1),
+        "burnt": statistics.burnt,
+        "fineness": statistics.fineness,
+        "coarse_fineness": statistics.coarse_fineness,
+        "detail": statistics.detail,
+        "agreement": 1.0 if template is None else template.agreement(statistics.structure),
+    }
+
+
+def learn(seen: Sequence[Statistics], view: str, size_px: tuple[int, int], margins: Mapping[str, float]) -> Reference:
+    """The reference of sound pictures of one view and size. `margins` is the least reach of each reading."""
+    template = _template([one.structure for one in seen])
+    rows = [readings(one, template) for one in seen]
+    expected = {}
+    for name in READINGS:
+        values = [row[name] for row in rows]
+        reach = max(margins[name], REACH * (max(values) - min(values)))
+        expected[name] = Expected(centre=float(np.median(values)), reach=reach)
+    return Reference(view=view, size_px=size_px, pictures=len(seen), expected=expected, template=template)
+
+
+def _template(structures: Sequence[Structure]) -> Template | None:
+    stack = np.stack(structures).astype(np.float32)
+    mean, spread = stack.mean(axis=0), stack.std(axis=0)
+    fixed = (np.abs(mean) >= FIXED_STRENGTH) & (np.abs(mean) >= FIXED_CONTRAST * spread)
+    if fixed.mean() < FIXED_SHARE:
+        return None
+    return Template(where=fixed, edges=mean[fixed])
+
+
+def to_json(reference: Reference) -> bytes:
+    """The reference as UTF-8 JSON."""
+    template = reference.template
+    plain = {
+        "version": VERSION,
+        "view": reference.view,
+        "size_px": reference.size_px,
+        "pictures": reference.pictures,
+        "expected": {name: [one.centre, one.reach] for name, one in reference.expected.items()},
+        "template": None
+        if template is None
+        else {
+            "shape": template.where.shape,
+            "where": _packed(np.packbits(template.where)),
+            "edges": _packed(np.rint(template.edges).astype(np.int8)),
+        },
+    }
+    return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def from_json(content: bytes) -> Reference:
+    """The reference that `to_json` wrote.
+
+    Raises:
+        CorruptStoreError: it is not one, or of another version.
+    """
+    if len(content) > MOST_REFERENCE_BYTES:
+        raise CorruptStoreError(f"{len(content)} bytes, a reference has at most {MOST_REFERENCE_BYTES}")
+    try:
+        plain = json.loads(content)
+        if plain["version"] != VERSION:
+            raise CorruptStoreError(f"version {plain['version']!r}, expected {VERSION}")
+        height, width = (int(side) for side in plain["size_px"])
+        return Reference(
+            view=str(plain["view"]),
+            size_px=(height, width),
+            pictures=int(plain["pictures"]),
+            expected={name: _expected(plain["expected"][name]) for name in READINGS},
+            template=None if plain["template"] is None else _unpacked(plain["template"], small_size((height, width))),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        raise CorruptStoreError(f"not a reference of pictures: {error!r}") from error
+
+
+def _expected(pair: Any) -> Expected:
+    centre, reach = (float(number) for number in pair)
+    if not (math.isfinite(centre) and math.isfinite(reach) and reach > 0):
+        raise ValueError(f"centre {centre}, reach {reach}; expected finite numbers, reach above 0")
+    return Expected(centre=centre, reach=reach)
+
+
+def _packed(numbers: NDArray[Any]) -> str:
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _unpacked(plain: Any, small: tuple[int, int]) -> Template:
+    height, width = (int(side) for side in plain["shape"])
+    bits = np.frombuffer(base64.b64decode(plain["where"], validate=True), np.uint8)
+    if (height, width) != small or len(bits) != (height * width + 7) // 8:
+        raise ValueError(f"{len(bits)} bytes of {height} x {width} fixed pixels, expected {small}")
+    where = np.unpackbits(bits, count=height * width).reshape(height, width).astype(np.bool_)
+    edges = np.frombuffer(base64.b64decode(plain["edges"], validate=True), np.int8).astype(np.float32)
+    if len(edges) != int(where.sum()) or not len(edges):
+        raise ValueError(f"{len(edges)} edges at {int(where.sum())} fixed pixels")
+    return Template(where=where, edges=edges)
