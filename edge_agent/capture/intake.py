@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.capture.accounting import Skip
+from edge_agent.capture.knock import Knock
 from edge_agent.capture.load import EveryNth, Load, RateLimit
 from edge_agent.capture.picture import Image
 from edge_agent.capture.queue import DEFAULT_CAPACITY, FrameQueue
@@ -66,7 +67,8 @@ class Wiring:
     `prepare` gives a view the size the camera's model takes, None while there is no model: done here, so that cameras
     share the work and the inspect thread is left with inference; `examine` says what is wrong with a view as a picture.
     `on_identity` hears which camera answered, each time one came up, and again where it says so only later; `on_unheld`
-    which of its locks do not hold. `gate` None: the camera runs freely.
+    which of its locks do not hold. `knock` asks whether something is there to be opened. `gate` None: the camera runs
+    freely.
     """
 
     plan: CameraPlan
@@ -78,6 +80,7 @@ class Wiring:
     examine: Callable[[Image], HoldReason | None] = lambda _image: None
     on_identity: Callable[[str, CameraIdentity | None], None] = lambda _camera, _identity: None
     on_unheld: Callable[[str, tuple[str, ...]], None] = lambda _camera, _unheld: None
+    knock: Knock | None = None
     gate: Gate | None = None
 
 

@@ -1,6 +1,6 @@
 """One generation of reading a camera: a thread that opens, reads and delivers, and that may hang in the driver.
 
-    open -> read -> intake (which makes it a numbered frame)         fault: back off, open again, for ever
+    open -> read -> intake (which makes it a numbered frame)         fault: wait on the doorstep, open again, for ever
 
 A blocking read cannot be ended from outside. So a reader can be abandoned: whatever it still brings is discarded.
 """
@@ -11,10 +11,13 @@ import threading
 from typing import Protocol
 
 from edge_agent.capture.intake import Intake, Wiring
+from edge_agent.capture.knock import Doorstep
 from edge_agent.capture.source import Source
 from edge_agent.capture.states import CameraEvent
 from edge_agent.errors import BadPictureError, CameraError
 from edge_agent.records import CameraIdentity
+
+WHY_OPENED = {CameraEvent.RETRY: "opening again", CameraEvent.BACK: "it answers again"}
 
 
 class Report(Protocol):
@@ -33,6 +36,7 @@ class Reader:
         self._report = report
         self._stop = threading.Event()
         self._intake = Intake(wiring, self._stop)
+        self._doorstep = Doorstep(wiring.knock, wiring.clock, self._stop)
         self._due_s: float | None = None  # when patience ends; None while nothing is expected
         self._thread = threading.Thread(
             target=self._run, args=(delay_s,), name=f"camera-{wiring.plan.name}", daemon=True
@@ -68,8 +72,8 @@ class Reader:
     def _run(self, delay_s: float) -> None:
         source = self._wiring.make_source(self._stop)
         next_s: float | None = delay_s
-        while next_s is not None and not self._wiring.clock.wait(self._stop, next_s):
-            if self._report(self, CameraEvent.RETRY, "opening again") is None:
+        while next_s is not None and (event := self._doorstep.wait(next_s)) is not None:
+            if self._report(self, event, WHY_OPENED[event]) is None:
                 return
             next_s = self._session(source)
 
@@ -77,6 +81,8 @@ class Reader:
         """From open to close; seconds until the next session, None when there is to be none."""
         try:
             self._expect_within(self._wiring.plan.first_frame_s)
+            if self._doorstep.absent is not None:
+                raise CameraError(f"{source.description}: did not open: {self._doorstep.absent}")
             source.open()
             self._read_on(source)
         except CameraError as error:

@@ -1,7 +1,7 @@
 """The life of a camera as one table, and the wait before it is opened again. Pure.
 
-opening --up--> streaming --silence--> stalled --retry--> opening ...
-   |                `-------fault----> waiting --retry--> opening ...
+opening --up--> streaming --silence--> stalled --retry or back--> opening ...
+   |                `-------fault----> waiting --retry or back--> opening ...
    `--> stalled or waiting likewise;  a finite source ends: ended;  stop from anywhere: stopped
 """
 
@@ -24,7 +24,8 @@ class CameraEvent(str, enum.Enum):
     UP = "up"  # the first picture of a live camera; a folder or file is open
     SILENCE = "silence"  # no picture for too long while opening or reading hangs
     FAULT = "fault"  # opening or reading failed
-    RETRY = "retry"
+    RETRY = "retry"  # the time to wait is over
+    BACK = "back"  # a camera that was away answers again
     END = "end"
     STOP = "stop"
 
@@ -42,14 +43,22 @@ TABLE: Mapping[CameraState, Mapping[CameraEvent, CameraState]] = {
         CameraEvent.END: CameraState.ENDED,
         CameraEvent.STOP: CameraState.STOPPED,
     },
-    CameraState.STALLED: {CameraEvent.RETRY: CameraState.OPENING, CameraEvent.STOP: CameraState.STOPPED},
-    CameraState.WAITING: {CameraEvent.RETRY: CameraState.OPENING, CameraEvent.STOP: CameraState.STOPPED},
+    CameraState.STALLED: {
+        CameraEvent.RETRY: CameraState.OPENING,
+        CameraEvent.BACK: CameraState.OPENING,
+        CameraEvent.STOP: CameraState.STOPPED,
+    },
+    CameraState.WAITING: {
+        CameraEvent.RETRY: CameraState.OPENING,
+        CameraEvent.BACK: CameraState.OPENING,
+        CameraEvent.STOP: CameraState.STOPPED,
+    },
     CameraState.ENDED: {CameraEvent.STOP: CameraState.STOPPED},
     CameraState.STOPPED: {},
 }
 
-# The first retry comes quickly (a cable touched), the last ones gently: a switch that restarts takes about a minute,
-# and a camera must be back within seconds of it.
+# The first retry comes quickly (a cable touched), the last ones gently. A camera that was away and answers again is not
+# waited for (knock.py); these are for one that answers and does not work, or cannot be asked.
 FIRST_BACKOFF_S = 0.5
 MOST_BACKOFF_S = 10.0
 # A camera that streamed for this long starts over with the first backoff; one that fails at once does not.

@@ -111,7 +111,7 @@ class CameraWorker:
         with self._changing:
             if reader is not self._reader:
                 return None
-            if self._change(event, reason) and event is CameraEvent.RETRY:
+            if self._change(event, reason) and event in (CameraEvent.RETRY, CameraEvent.BACK):
                 self._wiring.queue.reconnected(self._wiring.plan.name)
             return self._backoff_s() if event is CameraEvent.FAULT else 0.0
 
@@ -157,6 +157,8 @@ class CameraWorker:
         if event in (CameraEvent.FAULT, CameraEvent.SILENCE):
             healthy = before.state is CameraState.STREAMING and now_s - before.since_mono_s >= HEALTHY_S
             failures = 1 if healthy else failures + 1
+        elif event is CameraEvent.BACK:
+            failures = 0  # it has just started: what it was before tells nothing about now
         self._status = replace(
             before,
             state=state,

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_agent.capture.addresses import Address, parse, with_login
 from edge_agent.capture.intake import CameraPlan, Wiring
+from edge_agent.capture.knock import knock_of
 from edge_agent.capture.load import Load
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
@@ -145,6 +146,7 @@ class CameraCrew:
             on_drop=self._dropped,
             clock=self._clock,
             prepare=lambda image: self._prepared(name, image),
+            knock=knock_of(address_of(camera)),
         )
         worker = CameraWorker(wiring, self._changed, self._rng)
         self._workers[name] = worker
