@@ -59,6 +59,14 @@ class Capture:
             raise CameraError(f"OpenCV cannot read on: {error.err}") from error
         return np.asarray(image, np.uint8) if came else None
 
+    def set(self, number: int, value: float) -> bool:
+        """Set a property; whether the driver took it."""
+        return bool(self._capture.set(number, value))
+
+    def get(self, number: int) -> float:
+        """A property as it is now, -1 where there is none."""
+        return float(self._capture.get(number))
+
     def release(self) -> None:
         """Let go of the device, connection or file."""
         self._capture.release()

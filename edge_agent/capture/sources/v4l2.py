@@ -11,19 +11,24 @@ import cv2
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.source import Picture, Terms
 from edge_agent.capture.sources.opencv import V4L2, Capture
+from edge_agent.capture.sysfs import identity_of
+from edge_agent.capture.v4l2_locks import lock
 from edge_agent.errors import CameraError
+from edge_agent.records import CameraIdentity
 
 
 class V4l2Source:
     """A camera `v4l2:PATH[?width=W&height=H&fourcc=MJPG]`. The link is followed anew at each open."""
 
     live = True
-    identity = None
-    unheld = ()
+    decoding = None
 
-    def __init__(self, address: Address, _terms: Terms) -> None:
+    def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)
+        self.identity: CameraIdentity | None = None
+        self.unheld: tuple[str, ...] = ()
         self._address = address
+        self._controls = terms.controls
         self._capture: Capture | None = None
 
     def open(self) -> None:
@@ -32,6 +37,8 @@ class V4l2Source:
         self._capture = Capture(str(path), V4L2, self._parameters())
         if not self._capture.opened:
             raise CameraError(f"{path}: does not open as a camera; is it in use by another program, or no video node?")
+        self.identity = identity_of(path.resolve().name)
+        self.unheld = lock(self._capture, self._controls)
 
     def read(self) -> Picture | None:
         if self._capture is None:

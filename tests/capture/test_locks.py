@@ -1,0 +1,123 @@
+"""Locks of exposure, gain, white balance and focus: what is set, and what is said when one does not hold."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+
+from edge_agent.capture.argus import properties
+from edge_agent.capture.controls import Controls
+from edge_agent.capture.v4l2_locks import LOCKS, lock
+from edge_agent.config.controls import LOCKABLE, ControlKeys
+
+AUTO_EXPOSURE, AUTO_WHITE, AUTO_FOCUS = (cv2.CAP_PROP_AUTO_EXPOSURE, cv2.CAP_PROP_AUTO_WB, cv2.CAP_PROP_AUTOFOCUS)
+
+
+class Device:
+    """A V4L2 camera as OpenCV shows it: controls with a range and a step; a manual value is refused under automatic."""
+
+    def __init__(self, absent=(), stuck=(), most=None):
+        self.values = {
+            AUTO_EXPOSURE: 3,
+            cv2.CAP_PROP_EXPOSURE: 156,
+            cv2.CAP_PROP_GAIN: 0,
+            AUTO_WHITE: 1,
+            cv2.CAP_PROP_WB_TEMPERATURE: 4000,
+            AUTO_FOCUS: 1,
+            cv2.CAP_PROP_FOCUS: 0,
+        }
+        for number in absent:
+            del self.values[number]
+        self.stuck, self.most = stuck, most or {}
+
+    def set(self, number, value):
+        if number not in self.values or number in self.stuck or self.is_automatic(number):
+            return False
+        self.values[number] = min(int(value), self.most.get(number, 65535))
+        return True
+
+    def get(self, number):
+        return self.values.get(number, -1)
+
+    def is_automatic(self, number):
+        switches = {
+            cv2.CAP_PROP_EXPOSURE: (AUTO_EXPOSURE, 1),
+            cv2.CAP_PROP_WB_TEMPERATURE: (AUTO_WHITE, 0),
+            cv2.CAP_PROP_FOCUS: (AUTO_FOCUS, 0),
+        }
+        switch, off = switches.get(number, (None, None))
+        return switch in self.values and self.values[switch] != off
+
+
+ALL = Controls(exposure_us=2000, gain_raw=7, white_balance_k=5200, focus=30)
+
+
+def test_every_lock_ends_the_automatic_first_and_holds():
+    device = Device()
+
+    assert lock(device, ALL) == ()
+    assert device.values == {
+        AUTO_EXPOSURE: 1,  # V4L2_EXPOSURE_MANUAL
+        cv2.CAP_PROP_EXPOSURE: 20,  # x 100 us
+        cv2.CAP_PROP_GAIN: 7,
+        AUTO_WHITE: 0,
+        cv2.CAP_PROP_WB_TEMPERATURE: 5200,
+        AUTO_FOCUS: 0,
+        cv2.CAP_PROP_FOCUS: 30,
+    }
+
+
+def test_what_is_not_asked_for_is_left_alone():
+    device = Device()
+    before = dict(device.values)
+
+    assert lock(device, Controls()) == ()
+    assert device.values == before
+    lock(device, Controls(white_balance_k=5000))
+    assert device.values[AUTO_EXPOSURE] == 3
+    assert device.values[AUTO_FOCUS] == 1
+
+
+def test_a_camera_without_the_automatic_may_still_hold_the_value():
+    assert lock(Device(absent=(AUTO_FOCUS,)), Controls(focus=30)) == ()
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "told"),
+    [
+        (
+            Device(absent=(cv2.CAP_PROP_FOCUS, AUTO_FOCUS)),
+            Controls(focus=30),
+            "focus 30: the camera has no such control",
+        ),
+        (
+            Device(most={cv2.CAP_PROP_EXPOSURE: 15}),
+            Controls(exposure_us=2000),
+            "exposure_us 2000: it has 1500 instead",
+        ),
+        (Device(stuck=(AUTO_EXPOSURE,)), Controls(exposure_us=2000), "exposure_us 2000: it has 15600 instead"),
+        (Device(stuck=(AUTO_EXPOSURE,)), Controls(gain_raw=7), "gain_raw 7: its automatic cannot be switched off"),
+        (Device(), Controls(exposure_us=30), "exposure_us 30: it has 100 instead"),
+    ],
+)
+def test_a_lock_that_does_not_hold_is_named_with_what_the_camera_has(device, asked, told):
+    assert lock(device, asked) == (told,)
+
+
+def test_a_csi_camera_is_locked_by_ranges_without_choice():
+    asked = Controls(exposure_us=2000.5, gain_db=6, white_balance_k=6000)
+
+    assert properties(asked) == (
+        'exposuretimerange="2000500 2000500" gainrange="1.995 1.995" ispdigitalgainrange="1 1" wbmode=5'
+    )
+    assert properties(Controls()) == ""
+
+
+@pytest.mark.parametrize(("kelvin", "mode"), [(2700, 2), (3000, 4), (4000, 3), (5500, 5), (9000, 5)])
+def test_a_csi_camera_takes_the_light_that_is_nearest(kelvin, mode):
+    assert properties(Controls(white_balance_k=kelvin)) == f"wbmode={mode}"
+
+
+def test_the_configuration_the_record_and_the_locks_know_the_same_controls():
+    assert set(ControlKeys.model_fields) == set(Controls.__slots__)
+    assert set(LOCKABLE["v4l2"]) == set(LOCKS)
