@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from edge_agent.capture.network import host_and_port, unreachable
+from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
 from edge_agent.errors import CameraError
 
@@ -108,6 +109,22 @@ class Reply:
             return None
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a chunk without a length
             raise CameraError(f"{self._place.where}: the connection broke ({error})") from error
+
+    def read(self, most_bytes: int, *, within_s: float, clock: Clock) -> bytes:
+        """All of a short answer; one byte more than `most_bytes` where there is more.
+
+        Raises:
+            CameraError: it was not whole in time, or the connection broke.
+        """
+        due_s, content = clock.mono_s() + within_s, b""
+        while len(content) <= most_bytes:
+            chunk = self.read1(most_bytes + 1 - len(content), within_s=due_s - clock.mono_s())
+            if chunk is None or clock.mono_s() > due_s:
+                raise CameraError(f"{self._place.where} did not answer within {within_s:g} s")
+            if not chunk:
+                break
+            content += chunk
+        return content
 
     def close(self) -> None:
         self._response.close()
