@@ -240,7 +240,7 @@ def _summary(model: StoredModel) -> dict[str, Any]:
         "state": model.state,
         "digest": model.digest,
         "created": manifest.created,
-        "flavours": sorted(manifest.encoders),
+        "flavours": sorted(manifest.networks),
         "classes": list(manifest.classes),
     }
 
@@ -259,7 +259,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     digest = _digest(place.store, arguments)
     with _patience(place, digest):
         model = place.store.verify(digest, place.runtime, place.flavour)
-    provider = model.encoder.providers_in_use[0]
+    provider = model.providers_in_use[0]
     text = f"{model.manifest.name} {model.manifest.version} ({digest[:12]}): golden vectors reproduced by {provider}"
     return _done(arguments, text, {"digest": digest, "flavour": model.flavour, "provider": provider})
 

@@ -39,7 +39,7 @@ def golden_to_bytes(golden: Golden) -> bytes:
     """The golden file: the same bytes for the same arrays."""
     tensors: dict[str, NDArray[Any]] = {_PICTURES: golden.pictures}
     tensors |= {_VECTOR + flavour: vectors for flavour, vectors in golden.vectors.items()}
-    return _save(tensors)
+    return save(tensors)
 
 
 def golden_from_bytes(content: bytes, *, input_px: tuple[int, int], dimension: int, flavours: set[str]) -> Golden:
@@ -48,14 +48,14 @@ def golden_from_bytes(content: bytes, *, input_px: tuple[int, int], dimension: i
     Raises:
         BadBundleError: damaged, or a missing array, another dtype or shape, NaN or infinity.
     """
-    tensors = _load(content, "golden")
-    pictures = _array(tensors, _PICTURES, np.dtype(np.uint8), (None, *input_px, 3), "golden")
+    tensors = load(content, "golden")
+    pictures = array_of(tensors, _PICTURES, np.dtype(np.uint8), (None, *input_px, 3), "golden")
     count = pictures.shape[0]
     if not 1 <= count <= GOLDEN_MAX:
         raise BadBundleError(f"golden: {count} pictures, expected 1 to {GOLDEN_MAX}")
     float32 = np.dtype(np.float32)
     vectors = {
-        name: _array(tensors, _VECTOR + name, float32, (count, dimension), "golden") for name in sorted(flavours)
+        name: array_of(tensors, _VECTOR + name, float32, (count, dimension), "golden") for name in sorted(flavours)
     }
     return Golden(pictures=pictures, vectors=vectors)
 
@@ -67,7 +67,7 @@ def scores_of(head: LinearHead, golden: Golden) -> dict[str, NDArray[np.float32]
 
 def scores_to_bytes(scores: Vectors) -> bytes:
     """The file of golden scores."""
-    return _save(scores)
+    return save(scores)
 
 
 def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> dict[str, NDArray[np.float32]]:
@@ -76,16 +76,16 @@ def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> di
     Raises:
         BadBundleError: damaged, or a missing array, another dtype or shape, NaN or infinity.
     """
-    tensors = _load(content, "scores")
+    tensors = load(content, "scores")
     shape = (None, classes)
-    return {name: _array(tensors, name, np.dtype(np.float32), shape, "scores") for name in sorted(flavours)}
+    return {name: array_of(tensors, name, np.dtype(np.float32), shape, "scores") for name in sorted(flavours)}
 
 
 def head_to_bytes(head: LinearHead) -> bytes:
     """The head file: the same bytes for the same head."""
     tensors, about = to_arrays(head)
     # safetensors 0.8 writes several entries in an order of chance; one entry has no order.
-    return _save(tensors, {_ABOUT: json.dumps(about, sort_keys=True)})
+    return save(tensors, {_ABOUT: json.dumps(about, sort_keys=True)})
 
 
 def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
@@ -94,19 +94,25 @@ def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
     Raises:
         BadBundleError: damaged, of another dimension, or with contents that a head may not have.
     """
-    head = from_arrays(_load(content, "head"), _about(content))
+    head = from_arrays(load(content, "head"), _about(content))
     if head.dimension != dimension:
         raise BadBundleError(f"head: made for {head.dimension} features, the encoder gives {dimension}")
     return head
 
 
-def _save(tensors: Vectors | Mapping[str, NDArray[Any]], about: dict[str, str] | None = None) -> bytes:
+def save(tensors: Vectors | Mapping[str, NDArray[Any]], about: dict[str, str] | None = None) -> bytes:
+    """A safetensors file: the same bytes for the same arrays."""
     # safetensors 0.8 writes memory as it lies: an array in column order would come back scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     return safetensors.numpy.save(rows, metadata=about)
 
 
-def _load(content: bytes, what: str) -> dict[str, NDArray[Any]]:
+def load(content: bytes, what: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file, which nobody has checked yet.
+
+    Raises:
+        BadBundleError: it is none.
+    """
     try:
         tensors: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -125,14 +131,18 @@ def _about(content: bytes) -> dict[str, str]:
     return about if isinstance(about, dict) else {}
 
 
-def _array(
+def array_of(
     tensors: Mapping[str, NDArray[Any]],
     name: str,
     dtype: np.dtype[Any],
     shape: tuple[int | None, ...],
     what: str,
 ) -> NDArray[Any]:
-    """The array `name`, of this dtype and shape (None: any), all finite."""
+    """The array `name`, of this dtype and shape (None: any), all finite.
+
+    Raises:
+        BadBundleError: it is missing, of another dtype or shape, or holds NaN or infinity.
+    """
     array = tensors.get(name)
     if array is None:
         raise BadBundleError(f"{what}: {name} is missing, found {sorted(tensors)[:8]}")

@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_agent.errors import BadBundleError
 from edge_agent.models.fields import Field
+from edge_agent.records import Canvas
 
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
@@ -135,6 +136,25 @@ class Manifest:
     trained_on: str = "site"
 
     @property
+    def networks(self) -> Mapping[str, BundleFile]:
+        """The ONNX files by flavour."""
+        return self.encoders
+
+    @property
+    def canvas(self) -> Canvas:
+        """The picture it takes."""
+        return Canvas(px=self.input_px)
+
+    def flavour_for(self, wanted: str) -> str:
+        """The flavour a device runs: the one its profile wants.
+
+        Raises:
+            BadBundleError: the bundle does not have it.
+        """
+        self.encoder(wanted)
+        return wanted
+
+    @property
     def files(self) -> tuple[BundleFile, ...]:
         """Every file that belongs to the bundle, the manifest itself left out."""
         return (*self.encoders.values(), self.head, self.golden, self.scores)
@@ -165,7 +185,7 @@ def describe(content: bytes, name: str) -> BundleFile:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8."""
-    return _canonical({"schema": SCHEMA, **asdict(manifest)})
+    return canonical({"schema": SCHEMA, **asdict(manifest)})
 
 
 def from_bytes(content: bytes) -> Manifest:
@@ -174,14 +194,32 @@ def from_bytes(content: bytes) -> Manifest:
     Raises:
         BadBundleError: too long, too deep, not canonical JSON, of a newer schema, or a value out of its bounds.
     """
-    root = Field(_parse(content), MANIFEST_NAME)
-    schema = root.get("schema").integer(1, 2**31)
+    root, schema = parse(content)
     if schema != SCHEMA:
         raise BadBundleError(f"{MANIFEST_NAME}: schema is {schema}, this program knows {SCHEMA}; update it")
+    return from_field(root)
+
+
+def parse(content: bytes) -> tuple[Field, int]:
+    """The fields of any manifest, and its schema.
+
+    Raises:
+        BadBundleError: too long, too deep, or not canonical JSON.
+    """
+    root = Field(_parse(content), MANIFEST_NAME)
+    return root, root.get("schema").integer(1, 2**31)
+
+
+def from_field(root: Field) -> Manifest:
+    """Check a parsed manifest of this schema.
+
+    Raises:
+        BadBundleError: a value is missing or out of its bounds, or two contradict one another.
+    """
     height, width = root.get("input_px").items(2, 2)
     classes = tuple(item.text(TEXT) for item in root.get("classes").items(1, CLASSES_MAX))
     encoders = {
-        flavour: _file(field, ENCODER_MAX_BYTES)
+        flavour: file_of(field, ENCODER_MAX_BYTES)
         for flavour, field in root.get("encoders").entries(NAME, 1, FLAVOURS_MAX).items()
     }
     manifest = Manifest(
@@ -192,18 +230,15 @@ def from_bytes(content: bytes) -> Manifest:
         input_px=(height.integer(INPUT_PX_MIN, INPUT_PX_MAX), width.integer(INPUT_PX_MIN, INPUT_PX_MAX)),
         encoders=encoders,
         features=_features(root.get("features")),
-        head=_file(root.get("head"), ARRAYS_MAX_BYTES),
+        head=file_of(root.get("head"), ARRAYS_MAX_BYTES),
         classes=classes,
         good_classes=tuple(item.text(TEXT) for item in root.get("good_classes").items(0, CLASSES_MAX)),
         threshold=root.get("threshold").number(0.0, 1.0),
         hold_below=root.get("hold_below").number(0.0, 1.0),
         temperature=root.get("temperature").number(1e-6, 1e6),
-        golden=_file(root.get("golden"), ARRAYS_MAX_BYTES),
-        scores=_file(root.get("scores"), ARRAYS_MAX_BYTES),
-        tolerances={
-            flavour: Tolerance(vector=field.get("vector").number(0.0, 1.0), score=field.get("score").number(0.0, 1.0))
-            for flavour, field in root.get("tolerances").entries(NAME, 1, FLAVOURS_MAX).items()
-        },
+        golden=file_of(root.get("golden"), ARRAYS_MAX_BYTES),
+        scores=file_of(root.get("scores"), ARRAYS_MAX_BYTES),
+        tolerances=tolerances_of(root.get("tolerances")),
         provenance=_provenance(root.get("provenance")),
         licences=tuple(item.text(TEXT) for item in root.get("licences").items(0, ENTRIES_MAX)),
         trained_on=root.get("trained_on").text(NAME),
@@ -234,7 +269,8 @@ def _check_agreement(manifest: Manifest) -> None:
         raise BadBundleError(f"{MANIFEST_NAME}: {'; '.join(found)}")
 
 
-def _file(field: Field, max_bytes: int) -> BundleFile:
+def file_of(field: Field, max_bytes: int) -> BundleFile:
+    """The entry of a file of at most `max_bytes`."""
     return BundleFile(
         name=field.get("name").text(NAME),
         size=field.get("size").integer(1, max_bytes),
@@ -268,7 +304,16 @@ def _provenance(field: Field) -> Provenance:
     )
 
 
-def _canonical(value: Any) -> bytes:
+def tolerances_of(field: Field) -> dict[str, Tolerance]:
+    """Tolerances by flavour."""
+    return {
+        flavour: Tolerance(vector=item.get("vector").number(0.0, 1.0), score=item.get("score").number(0.0, 1.0))
+        for flavour, item in field.entries(NAME, 1, FLAVOURS_MAX).items()
+    }
+
+
+def canonical(value: Any) -> bytes:
+    """The one way to write these values as JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 
@@ -281,11 +326,11 @@ def _parse(content: bytes) -> Any:
         raise BadBundleError(f"{MANIFEST_NAME}: nested {deepest} deep, at most {NESTING_MAX}")
     try:
         value = json.loads(content.decode(), parse_constant=_refuse_constant)
-        canonical = _canonical(value)
+        proper = canonical(value)
     except (ValueError, UnicodeError) as error:
         raise BadBundleError(f"{MANIFEST_NAME}: not JSON ({error}); the file is truncated or altered") from error
     # The digest is over these bytes, so there may be only one way to write them; it also rules out repeated keys.
-    if canonical != content:
+    if proper != content:
         raise BadBundleError(f"{MANIFEST_NAME}: not canonical JSON (sorted keys, no spaces, UTF-8, one newline)")
     return value
 

@@ -1,6 +1,6 @@
-"""The encoder: a vetted ONNX file in an ONNX Runtime session, and the only place a gateway touches ONNX Runtime.
+"""Vetted ONNX files in ONNX Runtime sessions, and the only place where a gateway touches ONNX Runtime.
 
-    picture uint8 [h, w, 3] BGR -> session -> vector float32 [D], map float32 [h', w', C]
+    picture uint8 [h, w, 3] BGR -> session -> arrays by name       an encoder's: vector float32 [D], map [h', w', C]
 
 ONNX Runtime likes to fall back: a provider it cannot load becomes a warning and a CPU session that is slow without
 saying so (onnxruntime issue 23372). Here a provider that was asked for and is not in use is an error.
@@ -65,25 +65,31 @@ class RuntimeOptions:
     engine_cache: Path | None = None
 
 
-class Encoder:
-    """One loaded encoder. Immutable once made, and safe to call from several threads at once."""
+class Session:
+    """A vetted ONNX file that is loaded: one picture in, arrays of numbers out.
+
+    Immutable once made, and safe to call from several threads at once. `outputs` are the shapes by name, None for a
+    size that varies from picture to picture.
+    """
 
     def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
+        self.bare = session  # for benchmarks that need the bare limit; nothing else may run it
         height, width, _ = session.get_inputs()[0].shape
-        shapes = {output.name: tuple(output.shape) for output in session.get_outputs()}
         self.input_px: tuple[int, int] = (height, width)
-        self.dimension: int = shapes[VECTOR_NAME][0]
-        self.map_shape: tuple[int, int, int] = shapes[MAP_NAME]
+        self.outputs: dict[str, tuple[int | None, ...]] = {
+            output.name: tuple(size if isinstance(size, int) else None for size in output.shape)
+            for output in session.get_outputs()
+        }
         self.providers_in_use: tuple[str, ...] = tuple(session.get_providers())
+        self._names = tuple(self.outputs)
 
     @classmethod
-    def from_bytes(cls, onnx_bytes: bytes, runtime: RuntimeOptions) -> Encoder:
+    def from_bytes(cls, onnx_bytes: bytes, runtime: RuntimeOptions) -> Session:
         """Load a vetted ONNX file.
 
         Raises:
             ProviderError: a provider that was asked for is not in this ONNX Runtime, or did not take the model.
-            BadBundleError: ONNX Runtime refuses the file, or its inputs and outputs are not those of an encoder.
+            BadBundleError: ONNX Runtime refuses the file, or it does not turn one picture into numbers.
         """
         _require_available(runtime)
         session = _session(onnx_bytes, runtime)
@@ -93,13 +99,59 @@ class Encoder:
                 f"asked for {_names(runtime)}, in use are {', '.join(session.get_providers())}; "
                 f"check the driver and the libraries of {', '.join(missing) or runtime.providers[0][0]}"
             )
-        _require_contract(session)
+        _require_picture_to_numbers(session)
         return cls(session)
+
+    def run(self, picture: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """What the network gives, by name, for a prepared picture: uint8 [h, w, 3] BGR with (h, w) = `input_px`.
+
+        Raises:
+            BadPictureError: another shape or dtype.
+            InferenceError: the execution provider failed while running.
+        """
+        if picture.dtype != np.uint8 or picture.shape != (*self.input_px, 3):
+            raise BadPictureError(
+                f"the model takes uint8 [{self.input_px[0]}, {self.input_px[1]}, 3], "
+                f"the picture is {picture.dtype} {list(picture.shape)}"
+            )
+        try:
+            found = self.bare.run(self._names, {INPUT_NAME: picture})
+        except _ORT_ERRORS as error:
+            raise InferenceError(f"{self.providers_in_use[0]} failed while running the model: {error}") from error
+        return dict(zip(self._names, found, strict=True))
+
+
+class Encoder:
+    """One loaded encoder. Immutable once made, and safe to call from several threads at once."""
+
+    def __init__(self, session: Session, dimension: int, map_shape: tuple[int, int, int]) -> None:
+        self.session = session
+        self.input_px = session.input_px
+        self.dimension = dimension
+        self.map_shape = map_shape
+        self.providers_in_use = session.providers_in_use
+
+    @classmethod
+    def from_bytes(cls, onnx_bytes: bytes, runtime: RuntimeOptions) -> Encoder:
+        """Load a vetted ONNX file.
+
+        Raises:
+            ProviderError: a provider that was asked for is not in this ONNX Runtime, or did not take the model.
+            BadBundleError: ONNX Runtime refuses the file, or its inputs and outputs are not those of an encoder.
+        """
+        session = Session.from_bytes(onnx_bytes, runtime)
+        match session.outputs.get(VECTOR_NAME), session.outputs.get(MAP_NAME), len(session.outputs):
+            case (int(size),), (int(height), int(width), int(channels)), 2:
+                return cls(session, size, (height, width, channels))
+        raise BadBundleError(
+            "an encoder takes `picture` uint8 [h, w, 3] and gives `vector` float32 [D] and `map` float32 [h', w', C]; "
+            f"this one gives {session.outputs}"
+        )
 
     @property
     def bare_session(self) -> ort.InferenceSession:
         """The session itself, for benchmarks that need the bare limit; nothing else may run it."""
-        return self._session
+        return self.session.bare
 
     def encode(self, picture: NDArray[np.uint8]) -> Features:
         """Features of a prepared picture, uint8 [h, w, 3] BGR with (h, w) = `input_px`.
@@ -108,16 +160,8 @@ class Encoder:
             BadPictureError: another shape or dtype.
             InferenceError: the execution provider failed while running.
         """
-        if picture.dtype != np.uint8 or picture.shape != (*self.input_px, 3):
-            raise BadPictureError(
-                f"the encoder takes uint8 [{self.input_px[0]}, {self.input_px[1]}, 3], "
-                f"the picture is {picture.dtype} {list(picture.shape)}"
-            )
-        try:
-            vector, heat = self._session.run((VECTOR_NAME, MAP_NAME), {INPUT_NAME: picture})
-        except _ORT_ERRORS as error:
-            raise InferenceError(f"{self.providers_in_use[0]} failed while running the encoder: {error}") from error
-        return Features(vector=vector, map=heat)
+        found = self.session.run(picture)
+        return Features(vector=found[VECTOR_NAME], map=found[MAP_NAME])
 
 
 def available_providers() -> tuple[str, ...]:
@@ -165,30 +209,27 @@ def _session(onnx_bytes: bytes, runtime: RuntimeOptions) -> ort.InferenceSession
                 f"{_names(runtime)} would leave operators of the model to the CPU; "
                 "choose a flavour made for it, or list CPUExecutionProvider last to allow that"
             ) from error
-        raise BadBundleError(f"ONNX Runtime {ort.__version__} refuses the encoder: {error}") from error
+        raise BadBundleError(f"ONNX Runtime {ort.__version__} refuses the model: {error}") from error
     session.disable_fallback()
     # ONNX Runtime's Python side keeps the file's bytes for its fallback, which is off: 3 MiB for int8, 12 for fp32.
     session._model_bytes = None  # noqa: SLF001 - there is no public way to let go of them
     return session
 
 
-def _require_contract(session: ort.InferenceSession) -> None:
-    """The names, types and shapes that `Encoder` relies on."""
+def _require_picture_to_numbers(session: ort.InferenceSession) -> None:
+    """The contract of every model: one picture of a fixed size in, float32 out."""
     inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
     outputs = {value.name: (value.type, value.shape) for value in session.get_outputs()}
-    picture = inputs.get(INPUT_NAME, ("", []))
-    vector, heat = outputs.get(VECTOR_NAME, ("", [])), outputs.get(MAP_NAME, ("", []))
+    kind, shape = inputs.get(INPUT_NAME, ("", []))
     fits = (
         len(inputs) == 1
-        and len(outputs) == 2
-        and picture[0] == "tensor(uint8)"
-        and (vector[0], heat[0]) == ("tensor(float)", "tensor(float)")
-        and (len(picture[1]), len(vector[1]), len(heat[1])) == (3, 1, 3)
-        and all(isinstance(size, int) for size in (*picture[1], *vector[1], *heat[1]))
-        and picture[1][2] == 3
+        and kind == "tensor(uint8)"
+        and len(shape) == 3
+        and all(isinstance(size, int) for size in shape)
+        and shape[2] == 3
+        and all(kind == "tensor(float)" for kind, _ in outputs.values())
     )
     if not fits:
         raise BadBundleError(
-            "an encoder takes `picture` uint8 [h, w, 3] and gives `vector` float32 [D] and `map` float32 [h', w', C]; "
-            f"this one takes {inputs} and gives {outputs}"
+            f"a model takes `picture` uint8 [h, w, 3] and gives float32; this one takes {inputs} and gives {outputs}"
         )

@@ -62,6 +62,26 @@ class Field:
             raise self._wrong(f"text like {pattern.pattern}")
         return self.value
 
+    def choice(self, among: tuple[str, ...]) -> str:
+        """One of these words.
+
+        Raises:
+            BadBundleError: it is none.
+        """
+        if self.value not in among:
+            raise self._wrong(f"one of {', '.join(among)}")
+        return str(self.value)
+
+    def boolean(self) -> bool:
+        """True or false.
+
+        Raises:
+            BadBundleError: it is neither.
+        """
+        if not isinstance(self.value, bool):
+            raise self._wrong("true or false")
+        return self.value
+
     def integer(self, least: int, most: int) -> int:
         """A whole number within bounds.
 

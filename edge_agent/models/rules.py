@@ -1,8 +1,9 @@
 """The rules for ONNX files. Runs only in the child of `edge_agent.models.vet`: it parses what it does not trust.
 
-An encoder needs little of what ONNX can say. So what is allowed is listed, and everything else is refused: data in
-other files, subgraphs, functions, operators and domains not named here, shapes that are not fixed, and tensors whose
-claimed size is not the size of their bytes.
+A vision model needs little of what ONNX can say. So what is allowed is listed, and everything else is refused: data in
+other files, subgraphs, functions, operators and domains not named here, shapes that neither are fixed nor have a bound,
+and tensors whose claimed size is not the size of their bytes. What a file claims of the shapes inside it counts for
+nothing: they are worked out from its inputs.
 """
 
 from __future__ import annotations
@@ -16,25 +17,52 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from edge_agent.errors import BadBundleError
-from edge_agent.models.encoder import INPUT_NAME, MAP_NAME, VECTOR_NAME, Encoder, RuntimeOptions
+from edge_agent.models.encoder import INPUT_NAME, MAP_NAME, VECTOR_NAME, RuntimeOptions, Session
 from edge_agent.models.vetting import VetLimits, VetReport
 
 IR_VERSIONS = range(7, 12)  # onnx 1.7 to 1.18; 3 allowed names of initialisers as inputs
 OPSETS = {"": range(13, 24), "com.microsoft": range(1, 2)}
 
-# What convolutional encoders are made of, float and quantised. Each either keeps the size of its input or is bounded by
-# shape arithmetic; Expand, Tile, ConstantOfShape, Resize, Loop, If, Scan and all that reads files or text are not here.
+# What encoders, classifiers, anomaly models and detectors are made of, float and quantised. The size of what each makes
+# is known by shape arithmetic. Expand, Tile, ConstantOfShape, Range, NonZero, Loop, If, Scan and all that reads files
+# or text are not here: packing folds what exporters leave of the first four (models/build/wrap.py).
 OPERATORS = {
     "": frozenset(
         {
-            "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear",
-            "Div", "Flatten", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "MatMul",
-            "MaxPool", "Mul", "Pad", "QLinearConv", "QuantizeLinear", "ReduceMean", "Relu", "Reshape",
-            "Sigmoid", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+            # layers
+            "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
+            "InstanceNormalization", "LayerNormalization", "LRN", "MatMul", "MaxPool", "Resize", "SpaceToDepth",
+            "DepthToSpace",
+            # activations
+            "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "LogSoftmax", "Mish", "PRelu",
+            "Relu", "Selu", "Sigmoid", "Softmax", "Softplus", "Tanh",
+            # arithmetic
+            "Abs", "Add", "Ceil", "Div", "Exp", "Floor", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Pow", "Reciprocal",
+            "Round", "Sign", "Sqrt", "Sub",
+            # comparison
+            "And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Where",
+            # sums and ranks
+            "ArgMax", "ArgMin", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "TopK",
+            # shape and place
+            "Cast", "Concat", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
+            "ScatterElements", "ScatterND", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+            # quantised
+            "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear",
+            # as many rows as the picture has things in it, and never more than its attributes allow
+            "NonMaxSuppression",
         }
     ),
     "com.microsoft": frozenset({"QLinearAdd", "QLinearConcat", "QLinearGlobalAveragePool"}),
 }  # fmt: skip
+
+# What a model may give, by name and rank, all of it float32.
+CONTRACTS: tuple[dict[str, int], ...] = (
+    {VECTOR_NAME: 1, MAP_NAME: 3},  # encoder
+    {"scores": 1},  # classifier
+    {"score": 1, "map": 2},  # anomaly model
+    {"boxes": 2, "scores": 2},  # detector: candidates
+    {"detections": 2},  # detector: rows
+)
 
 # Bytes an element; every other element type (text, complex, 4-bit) is refused.
 ELEMENT_BYTES = {
@@ -63,18 +91,22 @@ def examine(content: bytes, limits: VetLimits) -> VetReport:
     _require_plain(model)
     _require_operators(model.graph, limits)
     initialiser_bytes = _require_tensors(model)
-    shapes = _shapes(model)
+    shapes, varying = _shapes(model)
     activation_bytes = _require_bounded(model.graph, shapes, limits)
-    picture, vector, heat = _require_contract(model.graph, shapes)
+    height, width = _require_contract(model.graph, shapes)
     report = VetReport(
         nodes=len(model.graph.node),
         initialiser_bytes=initialiser_bytes,
         activation_bytes=activation_bytes,
-        input_px=(picture[0], picture[1]),
-        dimension=vector[0],
-        map_shape=(heat[0], heat[1], heat[2]),
+        input_px=(height, width),
+        outputs={
+            output.name: (None, *shapes[output.name][1][1:])
+            if output.name in varying
+            else tuple(shapes[output.name][1])
+            for output in model.graph.output
+        },
     )
-    _dry_run(content, report)
+    _dry_run(content, report, shapes)
     return report
 
 
@@ -113,7 +145,7 @@ def _require_plain(model: ModelProto) -> None:
         if kind == "GraphProto" and path != "model.graph[0]":
             raise BadBundleError(f"{path}: a graph inside the graph; subgraphs are not allowed")
         if kind in {"FunctionProto", "SparseTensorProto", "TrainingInfoProto", "DeviceConfigurationProto"}:
-            raise BadBundleError(f"{path}: {kind} is not allowed in an encoder")
+            raise BadBundleError(f"{path}: {kind} is not allowed in a model")
         if kind == "TensorProto" and _is_external(message):
             keys = {entry.key: entry.value for entry in message.external_data}
             raise BadBundleError(f"{path}: its data is outside the file ({keys}); external data is not allowed")
@@ -160,8 +192,48 @@ def _require_tensor(path: str, tensor: TensorProto) -> None:
         )
 
 
-def _shapes(model: ModelProto) -> dict[str, tuple[int, list[int]]]:
-    """Element type and fixed shape of every value, worked out by onnx; strict, so a contradiction is refused."""
+Shapes = dict[str, tuple[int, list[int]]]
+
+
+def _shapes(model: ModelProto) -> tuple[Shapes, frozenset[str]]:
+    """Element type and shape of every value, and which outputs vary in length from picture to picture.
+
+    Where a shape depends on the picture it is given with its bound: NonMaxSuppression is cut out, and what it makes
+    stands as an input of the most rows that it can have. Later operators then make of it no more than is worked out.
+    """
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    # What the file says of its inside is a claim; an inference that lacks a shape would take it for one.
+    bare.graph.ClearField("value_info")
+    for output in bare.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    shapes = _inferred(bare)
+    fixed = shapes.keys()
+    while (node := next((node for node in bare.graph.node if node.op_type == "NonMaxSuppression"), None)) is not None:
+        rows = _rows_at_most(node, shapes, bare.graph)
+        bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], TensorProto.INT64, [rows, 3]))
+        bare.graph.node.remove(node)
+        shapes = _inferred(bare)
+    return shapes, frozenset(output.name for output in model.graph.output if output.name not in fixed)
+
+
+def _rows_at_most(node: NodeProto, shapes: Shapes, graph: GraphProto) -> int:
+    """Batch x classes x the smaller of the boxes there are and the boxes a class may keep, a constant of the file."""
+    if len(node.input) < 2 or any(name not in shapes or len(shapes[name][1]) != 3 for name in node.input[:2]):
+        raise BadBundleError(f"the shapes that NonMaxSuppression {node.name!r} reads are not fixed, as they must be")
+    name = node.input[2] if len(node.input) > 2 else ""
+    most = next((tensor for tensor in graph.initializer if tensor.name == name), None)
+    if most is None or math.prod(most.dims) != 1 or most.data_type != TensorProto.INT64:
+        raise BadBundleError(
+            f"NonMaxSuppression {node.name!r}: how many boxes a class keeps (max_output_boxes_per_class) is no constant"
+        )
+    kept = int(onnx.numpy_helper.to_array(most).reshape(-1)[0])
+    batch, classes, boxes = shapes[node.input[1]][1]
+    return batch * classes * max(0, min(boxes, kept))
+
+
+def _inferred(model: ModelProto) -> Shapes:
+    """The shapes worked out by onnx; strict, so a contradiction is refused."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -181,7 +253,7 @@ def _shape(value: ValueInfoProto) -> tuple[int, list[int]] | None:
     return kind.tensor_type.elem_type, [axis.dim_value for axis in axes]
 
 
-def _require_bounded(graph: GraphProto, shapes: dict[str, tuple[int, list[int]]], limits: VetLimits) -> int:
+def _require_bounded(graph: GraphProto, shapes: Shapes, limits: VetLimits) -> int:
     """The bytes of all node outputs together, by arithmetic, before anything is allocated."""
     total = 0
     for node in graph.node:
@@ -195,7 +267,7 @@ def _require_bounded(graph: GraphProto, shapes: dict[str, tuple[int, list[int]]]
     return total
 
 
-def _output_bytes(node: NodeProto, name: str, shapes: dict[str, tuple[int, list[int]]]) -> int:
+def _output_bytes(node: NodeProto, name: str, shapes: Shapes) -> int:
     if name not in shapes:
         raise BadBundleError(f"the shape of {name!r} ({node.op_type} {node.name!r}) is not fixed, as it must be")
     element, shape = shapes[name]
@@ -204,34 +276,39 @@ def _output_bytes(node: NodeProto, name: str, shapes: dict[str, tuple[int, list[
     return math.prod(shape) * ELEMENT_BYTES[element]
 
 
-def _require_contract(
-    graph: GraphProto, shapes: dict[str, tuple[int, list[int]]]
-) -> tuple[list[int], list[int], list[int]]:
-    """What `Encoder` will rely on: names, types and ranks of the input and the two outputs."""
-    expected = {
-        INPUT_NAME: (TensorProto.UINT8, 3),
-        VECTOR_NAME: (TensorProto.FLOAT, 1),
-        MAP_NAME: (TensorProto.FLOAT, 3),
-    }
-    found = [value.name for value in graph.input], sorted(value.name for value in graph.output)
-    kinds = {name: (shapes[name][0], len(shapes[name][1])) for name in expected if name in shapes}
-    picture = shapes.get(INPUT_NAME, (0, [0, 0, 0]))[1]
-    good_size = len(picture) == 3 and picture[2] == 3 and all(1 <= side <= _SIDE_PX_MAX for side in picture[:2])
-    if found != ([INPUT_NAME], sorted((VECTOR_NAME, MAP_NAME))) or kinds != expected or not good_size:
-        raise BadBundleError(
-            f"an encoder takes `{INPUT_NAME}` uint8 [h, w, 3] of at most {_SIDE_PX_MAX} px and gives `{VECTOR_NAME}` "
-            f"float32 [D] and `{MAP_NAME}` float32 [h', w', C]; this one has "
-            f"{ {name: shapes.get(name) for name in (*found[0], *found[1])} }"
+def _require_contract(graph: GraphProto, shapes: Shapes) -> tuple[int, int]:
+    """What a session will rely on: name, type and size of the input, names, types and ranks of the outputs."""
+    inputs, outputs = [value.name for value in graph.input], [value.name for value in graph.output]
+    picture = shapes.get(INPUT_NAME, (0, [0, 0, 0]))
+    good_input = (
+        inputs == [INPUT_NAME]
+        and picture[0] == TensorProto.UINT8
+        and len(picture[1]) == 3
+        and picture[1][2] == 3
+        and all(1 <= side <= _SIDE_PX_MAX for side in picture[1][:2])
+    )
+    known = {name: shapes[name] for name in outputs if name in shapes}
+    ranks = {name: len(shape) for name, (element, shape) in known.items() if element == TensorProto.FLOAT}
+    if not good_input or ranks not in CONTRACTS or len(outputs) != len(ranks):
+        contracts = "; ".join(
+            ", ".join(f"`{name}` of rank {rank}" for name, rank in contract.items()) for contract in CONTRACTS
         )
-    return picture, shapes[VECTOR_NAME][1], shapes[MAP_NAME][1]
+        raise BadBundleError(
+            f"a model takes `{INPUT_NAME}` uint8 [h, w, 3] of at most {_SIDE_PX_MAX} px and gives float32 {contracts}; "
+            f"this one has { {name: shapes.get(name) for name in (*inputs, *outputs)} }"
+        )
+    return picture[1][0], picture[1][1]
 
 
-def _dry_run(content: bytes, report: VetReport) -> None:
+def _dry_run(content: bytes, report: VetReport, shapes: Shapes) -> None:
     """One run on a grey picture: what the file says of itself must come true, in finite numbers."""
-    encoder = Encoder.from_bytes(content, RuntimeOptions(disable_arena=True))
-    features = encoder.encode(np.full((*report.input_px, 3), 127, np.uint8))
-    found = features.vector.shape, features.map.shape
-    if found != ((report.dimension,), report.map_shape):
-        raise BadBundleError(f"it gave {found} when run, its file says {(report.dimension,)} and {report.map_shape}")
-    if not (np.isfinite(features.vector).all() and np.isfinite(features.map).all()):
-        raise BadBundleError("it gives NaN or infinity for a grey picture")
+    session = Session.from_bytes(content, RuntimeOptions(disable_arena=True))
+    for name, found in session.run(np.full((*report.input_px, 3), 127, np.uint8)).items():
+        most = shapes[name][1]
+        varies = report.outputs[name][0] is None
+        if list(found.shape[1:]) != most[1:] or not (
+            found.shape[0] == most[0] or (varies and found.shape[0] <= most[0])
+        ):
+            raise BadBundleError(f"it gave {name} {list(found.shape)} when run, its file says {most}")
+        if not np.isfinite(found).all():
+            raise BadBundleError(f"it gives NaN or infinity in {name} for a grey picture")

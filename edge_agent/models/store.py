@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.clock import Clock, SystemClock, rfc3339
 from edge_agent.errors import AlreadyRunningError, BadBundleError, CorruptStoreError, TransientError
 from edge_agent.learn.head import LinearHead
-from edge_agent.models import arrays, bundle, engines
-from edge_agent.models.bundle import BundleFile, Manifest
-from edge_agent.models.encoder import Encoder, RuntimeOptions
+from edge_agent.models import arrays, bundle, engines, loading, manifests
+from edge_agent.models.bundle import BundleFile
+from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.files import read_bounded, read_file
-from edge_agent.models.golden import reproduce
+from edge_agent.models.loading import AnyModel
+from edge_agent.models.manifests import AnyManifest
+from edge_agent.models.network_manifest import NetworkManifest
 from edge_agent.models.pointer import Pointer
 from edge_agent.models.vet import vet
 from edge_agent.models.vetting import VetReport
@@ -35,23 +37,12 @@ BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
-    """A bundle ready to judge: everything in it belongs together and never changes."""
-
-    digest: str
-    flavour: str
-    manifest: Manifest = field(repr=False)
-    encoder: Encoder = field(repr=False)
-    head: LinearHead = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredModel:
     """A bundle in the store; `state` is "active", "previous" or "staged"."""
 
     digest: str
     state: str
-    manifest: Manifest
+    manifest: AnyManifest
 
 
 class ModelStore:
@@ -84,7 +75,7 @@ class ModelStore:
             StorageFullError, StorageReadOnlyError, TransientError: not stored; try again later.
         """
         manifest_bytes = read_bounded(bundle_dir / bundle.MANIFEST_NAME, bundle.MANIFEST_MAX_BYTES)
-        manifest = bundle.from_bytes(manifest_bytes)
+        manifest = manifests.read(manifest_bytes)
         size = sum(file.size for file in manifest.files)
         if size > self._limit_bytes:
             raise BadBundleError(
@@ -92,7 +83,9 @@ class ModelStore:
             )
         contents = {file.name: read_file(bundle_dir / file.name, file) for file in manifest.files}
         with self._writing():
-            self._check(manifest, contents)
+            # What is a network of a bundle in the store was vetted when it came in; any other blob was not.
+            vetted = {file.sha256 for known in self._digests() for file in self.manifest(known).networks.values()}
+            loading.check(manifest, contents, self._vet, vetted)
             return self._keep(manifest, manifest_bytes, contents)
 
     def with_head(self, digest: str, head: LinearHead, version: str) -> str:
@@ -103,7 +96,11 @@ class ModelStore:
             StorageFullError, StorageReadOnlyError, TransientError: not stored; try again later.
         """
         base = self.manifest(digest)
-        golden = self._golden(base)
+        if isinstance(base, NetworkManifest):
+            raise BadBundleError(
+                f"bundle {digest[:12]} is a {base.kind} of its own; only an encoder takes another head"
+            )
+        golden = loading.golden_of(base, self._blob)
         head_bytes = arrays.head_to_bytes(head)
         scores_bytes = arrays.scores_to_bytes(arrays.scores_of(head, golden))
         manifest = replace(
@@ -121,11 +118,11 @@ class ModelStore:
         )
         manifest_bytes = bundle.to_bytes(manifest)
         # Read back what was written: a head that a gateway would refuse must not get a digest.
-        _check_head(bundle.from_bytes(manifest_bytes), head_bytes)
+        loading.check_head(bundle.from_bytes(manifest_bytes), head_bytes)
         with self._writing():
             return self._keep(manifest, manifest_bytes, {base.head.name: head_bytes, base.scores.name: scores_bytes})
 
-    def activate(self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
+    def activate(self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> AnyModel:
         """Load a staged bundle, let it reproduce its golden vectors on this device, and only then point `name` at it.
 
         Raises:
@@ -176,27 +173,16 @@ class ModelStore:
         pointer = self._pointer(name)
         return pointer.previous if pointer else None
 
-    def load(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
-        """A bundle as a session and a head, its files checked against their hashes.
+    def load(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> AnyModel:
+        """A bundle as a session and what reads it, its files checked against their hashes.
 
         Raises:
             BadBundleError: no such bundle or flavour, a damaged file, or a file ONNX Runtime refuses.
             ProviderError: an execution provider that was asked for is not in use.
         """
-        manifest = self.manifest(digest)
-        head = _check_head(manifest, self._blob(manifest.head))
-        file = manifest.encoder(flavour)
-        encoder = Encoder.from_bytes(self._blob(file), engines.prepared(runtime, file.sha256))
-        found = (encoder.input_px, encoder.dimension, encoder.map_shape[2])
-        layout = manifest.features
-        expected = (manifest.input_px, layout.dimension, layout.map_slice.stop - layout.map_slice.start)
-        if found != expected:
-            raise BadBundleError(
-                f"bundle {digest[:12]}: its encoder has input, features, map channels {found}, its manifest {expected}"
-            )
-        return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head)
+        return loading.load(digest, self.manifest(digest), self._blob, runtime, flavour)
 
-    def verify(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> LoadedModel:
+    def verify(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> AnyModel:
         """Load a bundle and let it reproduce its golden vectors and scores here; nothing is changed.
 
         Raises:
@@ -204,18 +190,7 @@ class ModelStore:
             ProviderError: an execution provider that was asked for is not in use.
         """
         model = self.load(digest, runtime, flavour)
-        manifest = model.manifest
-        scores = arrays.scores_from_bytes(
-            self._blob(manifest.scores), classes=len(manifest.classes), flavours=set(manifest.encoders)
-        )
-        golden = self._golden(manifest)
-        reproduce(
-            model.encoder,
-            model.head,
-            golden.pictures,
-            expected=(golden.vectors[flavour], scores[flavour]),
-            tolerance=manifest.tolerances[flavour],
-        )
+        loading.verify(model, self._blob)
         return model
 
     def builds_engine(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> bool:
@@ -224,7 +199,8 @@ class ModelStore:
         Raises:
             BadBundleError: no such bundle or flavour.
         """
-        return engines.to_be_built(runtime, self.manifest(digest).encoder(flavour).sha256)
+        manifest = self.manifest(digest)
+        return engines.to_be_built(runtime, manifest.networks[manifest.flavour_for(flavour)].sha256)
 
     def prune_engines(self, runtime: RuntimeOptions) -> None:
         """Remove engines of encoders that are in no bundle any more, and those of other runtimes.
@@ -233,9 +209,9 @@ class ModelStore:
             StorageFullError, StorageReadOnlyError, TransientError: something could not be removed.
         """
         manifests = [self.manifest(digest) for digest in self._digests()]
-        engines.prune(runtime, {file.sha256 for manifest in manifests for file in manifest.encoders.values()})
+        engines.prune(runtime, {file.sha256 for manifest in manifests for file in manifest.networks.values()})
 
-    def manifest(self, digest: str) -> Manifest:
+    def manifest(self, digest: str) -> AnyManifest:
         """The manifest of a staged bundle.
 
         Raises:
@@ -249,7 +225,7 @@ class ModelStore:
         content = read_bounded(path, bundle.MANIFEST_MAX_BYTES)
         if bundle.digest(content) != digest:
             raise BadBundleError(f"{path}: altered, its digest is {bundle.digest(content)}; import the bundle again")
-        return bundle.from_bytes(content)
+        return manifests.read(content)
 
     def list(self) -> tuple[StoredModel, ...]:
         """Every bundle: by name, active and previous first, then the newest.
@@ -307,28 +283,7 @@ class ModelStore:
         with lock:
             yield
 
-    def _check(self, manifest: Manifest, contents: dict[str, bytes]) -> None:
-        """All that can be said of a bundle without this device's provider."""
-        flavours = set(manifest.encoders)
-        layout = manifest.features
-        _check_head(manifest, contents[manifest.head.name])
-        arrays.golden_from_bytes(
-            contents[manifest.golden.name], input_px=manifest.input_px, dimension=layout.dimension, flavours=flavours
-        )
-        arrays.scores_from_bytes(contents[manifest.scores.name], classes=len(manifest.classes), flavours=flavours)
-        # What is an encoder of a bundle in the store was vetted when it came in; any other blob was not.
-        vetted = {file.sha256 for known in self._digests() for file in self.manifest(known).encoders.values()}
-        for file in manifest.encoders.values():
-            if file.sha256 in vetted:
-                continue
-            report = self._vet(contents[file.name])
-            if (report.input_px, report.dimension) != (manifest.input_px, layout.dimension):
-                raise BadBundleError(
-                    f"{file.name}: takes {report.input_px} px and gives {report.dimension} features, the manifest says "
-                    f"{manifest.input_px} and {layout.dimension}"
-                )
-
-    def _keep(self, manifest: Manifest, manifest_bytes: bytes, contents: dict[str, bytes]) -> str:
+    def _keep(self, manifest: AnyManifest, manifest_bytes: bytes, contents: dict[str, bytes]) -> str:
         """Blobs first, the manifest last: it is the commit."""
         for file in manifest.files:
             if not self._holds(file):
@@ -352,14 +307,6 @@ class ModelStore:
 
     def _blob(self, file: BundleFile) -> bytes:
         return read_file(self._blobs / file.sha256, file)
-
-    def _golden(self, manifest: Manifest) -> arrays.Golden:
-        return arrays.golden_from_bytes(
-            self._blob(manifest.golden),
-            input_px=manifest.input_px,
-            dimension=manifest.features.dimension,
-            flavours=set(manifest.encoders),
-        )
 
     def _digests(self) -> Sequence[str]:
         return sorted(path.stem for path in self._manifests.glob("*.json") if bundle.SHA256.fullmatch(path.stem))
@@ -389,19 +336,3 @@ class ModelStore:
 
     def _point(self, name: str, pointer: Pointer) -> None:
         self._write(self._pointers / f"{name}.json", pointer.to_bytes())
-
-
-def _check_head(manifest: Manifest, content: bytes) -> LinearHead:
-    """The head, which must say the same of itself as the manifest does."""
-    head = arrays.head_from_bytes(content, dimension=manifest.features.dimension)
-    found = (head.classes, head.good_classes, head.threshold, head.hold_below, head.temperature)
-    stated = (
-        manifest.classes,
-        frozenset(manifest.good_classes),
-        manifest.threshold,
-        manifest.hold_below,
-        manifest.temperature,
-    )
-    if found != stated:
-        raise BadBundleError(f"head: classes, thresholds or temperature are {found}, the manifest says {stated}")
-    return head

@@ -48,7 +48,7 @@ def vet(content: bytes, limits: VetLimits | None = None) -> VetReport:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise BadBundleError(f"encoder: vetting took longer than {bounds.wall_s} s; refused") from error
+            raise BadBundleError(f"model: vetting took longer than {bounds.wall_s} s; refused") from error
     return _read_answer(child, bounds)
 
 
@@ -70,13 +70,15 @@ def _read_answer(child: subprocess.CompletedProcess[bytes], limits: VetLimits) -
     except ValueError:
         last = child.stderr.decode(errors="replace")[-_SHOWN_STDERR:].strip()
         raise BadBundleError(
-            f"encoder: the child that vets it ended with status {child.returncode} and no answer; allowed are "
+            f"model: the child that vets it ended with status {child.returncode} and no answer; allowed are "
             f"{limits.address_space_bytes // _MIB} MiB and {limits.cpu_s} s of CPU. Its last words: {last!r}"
         ) from None
     if "refused" in answer:
-        raise BadBundleError(f"encoder: {answer['refused']}")
+        raise BadBundleError(f"model: {answer['refused']}")
     report: dict[str, Any] = answer["report"]
-    return VetReport(**report | {key: tuple(report[key]) for key in ("input_px", "map_shape")})
+    height, width = report["input_px"]
+    outputs = {name: tuple(shape) for name, shape in report["outputs"].items()}
+    return VetReport(**report | {"input_px": (height, width), "outputs": outputs})
 
 
 def _main() -> int:

@@ -14,9 +14,9 @@ from edge_agent.config.sections import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
 from edge_agent.inspect.decide import Rules, with_thresholds
 from edge_agent.inspect.lane import Absent, Judge, Lane, Seat
-from edge_agent.models.store import LoadedModel
+from edge_agent.models.loading import AnyModel, LoadedModel
+from edge_agent.models.network import LoadedNetwork
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
-from edge_agent.records import Canvas
 from edge_agent.storage import replace_file
 
 log = logging.getLogger(__name__)
@@ -97,18 +97,19 @@ def uses_head(camera: Camera, model: LoadedModel) -> bool:
     return camera.mode == "trained"
 
 
-def rules_of(camera: Camera, model: LoadedModel, overridden: float | None) -> Rules:
+def rules_of(camera: Camera, model: AnyModel, overridden: float | None) -> Rules:
     """The rules of a camera's first model: the model's thresholds, then the configured ones, then a command's."""
     rules = with_thresholds(own_rules(camera, model), camera.threshold, camera.hold_below)
     return with_thresholds(rules, overridden, None)
 
 
-def own_rules(camera: Camera, model: LoadedModel) -> Rules:
+def own_rules(camera: Camera, model: AnyModel) -> Rules:
     """The rules of any other model of a camera: the model's thresholds, the camera's looks and hysteresis."""
     fails_needed, looks = camera.n_of_m
     rules = Rules(fails_needed=fails_needed, looks=looks, hysteresis=camera.hysteresis)
-    if uses_head(camera, model):
-        rules = dataclasses.replace(rules, threshold=model.head.threshold, hold_below=model.head.hold_below)
+    if isinstance(model, LoadedNetwork) or uses_head(camera, model):
+        manifest = model.manifest
+        rules = dataclasses.replace(rules, threshold=manifest.threshold, hold_below=manifest.hold_below)
     return rules
 
 
@@ -131,7 +132,7 @@ class LaneBook:
         self._lanes: dict[str, Lane] = {}
 
     def build(
-        self, cameras: Mapping[str, Camera], models: Mapping[str, LoadedModel], overrides: Overrides
+        self, cameras: Mapping[str, Camera], models: Mapping[str, AnyModel], overrides: Overrides
     ) -> dict[str, Lane]:
         """The lane of every camera.
 
@@ -143,12 +144,14 @@ class LaneBook:
         return dict(self._lanes)
 
     def mode(self, camera: str) -> str:
-        """What the status shows of the first model: head, good-only, or how far learning is."""
-        lane = self._lanes.get(camera)
-        kept = self._assessors.get((camera, lane.first.name)) if lane else None
+        """What the status shows of the first model: head, good-only and how far learning is, or its kind."""
+        first = self._lanes[camera].first if camera in self._lanes else None
+        if isinstance(first, Judge) and isinstance(first.assessor, LoadedNetwork):
+            return first.assessor.manifest.kind
+        kept = self._assessors.get((camera, first.name)) if first else None
         return kept[1].mode if kept else "no model"
 
-    def _lane(self, name: str, camera: Camera, models: Mapping[str, LoadedModel], overrides: Overrides) -> Lane:
+    def _lane(self, name: str, camera: Camera, models: Mapping[str, AnyModel], overrides: Overrides) -> Lane:
         before = self._lanes.get(name)
         overridden = overrides.thresholds.get(name)
 
@@ -168,13 +171,13 @@ class LaneBook:
             paused=name in overrides.paused,
         )
 
-    def _judge(self, camera_name: str, camera: Camera, model: LoadedModel, rules: Rules) -> Judge:
+    def _judge(self, camera_name: str, camera: Camera, model: AnyModel, rules: Rules) -> Judge:
         return Judge(
             name=model.manifest.name,
             digest=model.digest,
-            canvas=Canvas(px=model.encoder.input_px),
-            look=model.encoder.encode,
-            assessor=self._assessor(camera_name, camera, model, rules),
+            canvas=model.canvas,
+            look=model.network.run if isinstance(model, LoadedNetwork) else model.encoder.encode,
+            assessor=model if isinstance(model, LoadedNetwork) else self._assessor(camera_name, camera, model, rules),
             rules=rules,
         )
 

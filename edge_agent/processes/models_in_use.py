@@ -19,7 +19,8 @@ from typing import Literal
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, ProviderError
 from edge_agent.models.encoder import RuntimeOptions
-from edge_agent.models.store import LoadedModel, ModelStore
+from edge_agent.models.loading import AnyModel
+from edge_agent.models.store import ModelStore
 from edge_agent.sync.alarms import Condition
 from edge_agent.sync.payloads import ModelState
 
@@ -51,7 +52,7 @@ class _Outcome:
 
     name: str
     digest: str | None
-    model: LoadedModel | None
+    model: AnyModel | None
     reason: str | None
     done: Done | None
     provider_fault: bool = False
@@ -78,7 +79,7 @@ class ModelsInUse:
         self._reasons: dict[str, str] = {}
         self._failed: dict[str, str] = {}  # name -> digest that was tried and did not load
         self._news = False  # since the last poll, `states` or `models` changed
-        self.models: Mapping[str, LoadedModel] = {}
+        self.models: Mapping[str, AnyModel] = {}
 
     def start(self, names: Iterable[str], progress: Progress) -> None:
         """Load what the pointers name, and wait for it: the first frame must find a model."""

@@ -16,7 +16,8 @@ from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadPictureError, ConfigError, TransientError
 from edge_agent.inspect.lane import Lane
 from edge_agent.inspect.loop import InspectLoop
-from edge_agent.models.store import LoadedModel, ModelStore
+from edge_agent.models.loading import AnyModel
+from edge_agent.models.store import ModelStore
 from edge_agent.processes.cameras import view_of
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.lanes import LaneBook, Overrides
@@ -43,7 +44,7 @@ class Bench:
 
     camera: str
     lane: Lane
-    model: LoadedModel
+    model: AnyModel
     view: View
 
 

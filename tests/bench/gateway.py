@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,14 +11,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 from edge_agent.clock import SystemClock
 from edge_agent.models.encoder import RuntimeOptions
-from edge_agent.models.store import LoadedModel, ModelStore
+from edge_agent.models.loading import LoadedModel
+from edge_agent.models.store import ModelStore
 
 CACHE = Path(".cache/bench")
 POLL_S = 0.005
@@ -42,13 +44,18 @@ def default_model(flavour: str = "u8s8") -> LoadedModel:
 
 def write_config(folder: Path, *, url: str, source: str, fps: float) -> Path:
     """A gateway with one camera `cam` in `folder`, with the default bundle in its store."""
+    return write_cameras(folder, {"cam": {"source": source, "fps": fps}}, url=url)
+
+
+def write_cameras(folder: Path, cameras: Mapping[str, Mapping[str, object]], *, url: str) -> Path:
+    """A gateway with these cameras, their keys by name, judged by the trained head of the default bundle."""
     state = folder / "state"
     shutil.copytree(default_store(), state / "models")
     file = folder / "agent.yaml"
     file.write_text(
         "version: 1\n"
         "site: {enterprise: bench, plant: here, gateway: gw}\n"
-        f"cameras:\n  cam: {{source: '{source}', fps: {fps}, mode: trained}}\n"
+        f"cameras: {json.dumps({name: {'mode': 'trained', **keys} for name, keys in cameras.items()})}\n"
         f"mqtt: {{url: '{url}'}}\n"
         f"storage: {{state_dir: '{state}', runtime_dir: '{folder / 'run'}', min_free_bytes: 0}}\n"
     )

@@ -25,7 +25,7 @@ from edge_agent.inspect.counters import Counters, quantile
 from edge_agent.inspect.decide import Rules
 from edge_agent.inspect.lane import Judge, Lane
 from edge_agent.inspect.loop import InspectLoop
-from edge_agent.models.store import LoadedModel
+from edge_agent.models.loading import LoadedModel
 from edge_agent.records import Canvas, Frame, Inspection
 from edge_agent.sync.messages import inspection_message
 from edge_agent.sync.outbox import OutboxWriter, WriterOptions

@@ -93,7 +93,7 @@ def test_no_provider_at_all_is_an_error(content):
 
 @pytest.mark.parametrize("garbage", [b"", b"junk", b"\x08\x08" * 50])
 def test_bytes_that_onnx_runtime_cannot_load_are_our_error_and_print_nothing(garbage, capfd):
-    with pytest.raises(BadBundleError, match="refuses the encoder"):
+    with pytest.raises(BadBundleError, match="refuses the model"):
         Encoder.from_bytes(garbage, RuntimeOptions())
     assert capfd.readouterr() == ("", "")
 
@@ -107,7 +107,7 @@ def test_a_model_that_is_no_encoder_is_refused_with_what_it_is(runtime):
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
 
-    with pytest.raises(BadBundleError, match=r"an encoder takes `picture` uint8 \[h, w, 3\].* this one takes \{'a'"):
+    with pytest.raises(BadBundleError, match=r"a model takes `picture` uint8 \[h, w, 3\].* this one takes \{'a'"):
         Encoder.from_bytes(model.SerializeToString(), runtime)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edge_agent.capture.picture import prepare
 from edge_agent.capture.synthetic import PLANTS, SyntheticLine
 from edge_agent.clock import rfc3339
+from edge_agent.learn.feature_code import fit_code
 from edge_agent.learn.head import LinearHead, logits
 from edge_agent.learn.solve import fit_head
 from edge_agent.models import arrays, bundle
@@ -166,7 +167,7 @@ def _head(plan: Plan, encoders: dict[str, bytes], progress: Progress) -> tuple[L
     )
     vectors = _vectors(encoder, pictures, lambda done: progress("solve the head", done, total))
     held_vectors = _vectors(encoder, held, lambda done: progress("solve the head", plan.parts + done, total))
-    head = fit_head(vectors, labels, held_vectors, held_labels, (GOOD,))
+    head = fit_head(fit_code(vectors), vectors, labels, held_vectors, held_labels, (GOOD,))
     found = {flavour: held_vectors} | {
         other: _vectors(Encoder.from_bytes(content, RuntimeOptions()), held)
         for other, content in encoders.items()

@@ -45,7 +45,7 @@ def golden(context: Context) -> tuple[Finding, ...]:
         except EdgeAgentError as fault:
             findings.append(error(str(fault), "edge-agent models rollback, or import the bundle again", name))
             continue
-        findings.append(ok(f"reproduced with {model.encoder.providers_in_use[0]}, {plan.flavour}", name))
+        findings.append(ok(f"reproduced with {model.providers_in_use[0]}, {model.flavour}", name))
     return tuple(findings)
 
 

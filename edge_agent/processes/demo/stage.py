@@ -16,6 +16,7 @@ from typing import Any
 from edge_agent.clock import Clock
 from edge_agent.errors import EXIT_OK, TransientError
 from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.loading import with_encoder
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.demo.broker import RunningBroker, demo_broker
 from edge_agent.processes.demo.fitting import Parts, divide, fit
@@ -116,7 +117,7 @@ def _with_pictures(scene: Scene, pictures: PictureSet, base: str, progress: Prog
     if pictures.labelled:
         parts = divide(pictures)
         store = ModelStore(workshop.state / "models")
-        digest = fit(store, store.load(base, RuntimeOptions(), FLAVOUR), parts, pictures.good, progress)
+        digest = fit(store, with_encoder(store.load(base, RuntimeOptions(), FLAVOUR)), parts, pictures.good, progress)
         store.activate(MODEL, digest, RuntimeOptions(), FLAVOUR)
         # In the order of their names, which says nothing of their labels.
         judged = sorted(parts.judge, key=lambda item: (item.path.name, str(item.path)))
