@@ -2,6 +2,9 @@
 
     Statistics --moments--> Spectrum --ridge--> LinearHead --held-out samples--> temperature, threshold, hold_below
 
+Sums are over int8 codes, heads take float vectors: a head is standardised, so the code's offset and step go into its
+mean and scale and are gone. Samples that a function is given beside the sums are codes too.
+
 The equations are solved through the eigenvectors of the covariance: then every ridge costs one small product, and sums
 that lost positive-definiteness (lossy codes, subtraction) show it in their smallest eigenvalue.
 """
@@ -15,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import RefusedError
+from edge_agent.learn.feature_code import Codes, FeatureCode, encode
 from edge_agent.learn.head import LinearHead, defect_scores, logits
-from edge_agent.learn.statistics import Statistics, add, empty
+from edge_agent.learn.statistics import Statistics, sums
 
 RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 RIDGE = 1e-2
@@ -35,7 +39,7 @@ TEMPERATURES = (1e-3, 10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
-    """Standardised and balanced moments, ready for any ridge.
+    """Standardised and balanced moments of codes, ready for any ridge.
 
     `mean`, `scale` float64 [D]; `values` float64 [D] >= 0 and `axes` float64 [D, D] (columns) of the covariance;
     `cross` float64 [D, C] = axes^T times the covariance of features and classes; `priors` float64 [C] sum to 1;
@@ -59,12 +63,11 @@ def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
     anew and no further sums are needed; with `balance` 0 this is plain ridge regression, exactly.
 
     Raises:
-        RefusedError: fewer than two samples, or sums that are not finite.
+        RefusedError: fewer than two samples, one class only, or fewer samples than classes.
     """
     count = statistics.count
-    if count < 2 or not all(np.isfinite(a).all() for a in (statistics.counts, statistics.gram, statistics.cross)):
-        raise RefusedError(f"statistics of {count:g} samples: expected at least two, and finite sums")
     present = statistics.counts > 0
+    _check_enough(statistics, count, int(present.sum()))
     means = statistics.cross / np.where(present, statistics.counts, 1.0)
     shares = statistics.counts / count
     priors = np.where(present, np.where(present, shares, 1.0) ** (1.0 - balance), 0.0)
@@ -73,7 +76,7 @@ def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
     covariance = (
         statistics.gram / count - (means * shares) @ means.T + (means * priors) @ means.T - np.outer(mean, mean)
     )
-    # Rounding of large sums makes them slightly lopsided.
+    # The sums are exact, these products of means are not: rounding makes them slightly lopsided.
     covariance = (covariance + covariance.T) / 2
     variance = np.maximum(np.diag(covariance), 0.0)
     scale = np.sqrt(variance + VARIANCE_FLOOR * np.median(variance))
@@ -93,8 +96,10 @@ def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
     )
 
 
-def head_of(source: Spectrum, ridge: float, good_classes: Sequence[str]) -> LinearHead:
+def head_of(source: Spectrum, ridge: float, good_classes: Sequence[str], code: FeatureCode) -> LinearHead:
     """The head for one ridge, relative to the mean eigenvalue (trace / D); not calibrated yet (temperature 1).
+
+    It takes vectors, not codes: `code` is the one that the codes were made with.
 
     Raises:
         ValueError: the ridge is not positive.
@@ -106,23 +111,29 @@ def head_of(source: Spectrum, ridge: float, good_classes: Sequence[str]) -> Line
         good_classes=frozenset(good_classes),
         weights=(source.axes @ (source.cross / _damped(source, ridge)[:, None])).astype(np.float32),
         bias=np.where(source.priors > 0, source.priors, ABSENT_BIAS).astype(np.float32),
-        mean=source.mean.astype(np.float32),
-        scale=source.scale.astype(np.float32),
+        mean=(code.offset + code.step * source.mean).astype(np.float32),
+        scale=(code.step * source.scale).astype(np.float32),
     )
 
 
 def solve_head(
-    statistics: Statistics, good_classes: Sequence[str], *, ridge: float = RIDGE, balance: float = BALANCE
+    statistics: Statistics,
+    good_classes: Sequence[str],
+    code: FeatureCode,
+    *,
+    ridge: float = RIDGE,
+    balance: float = BALANCE,
 ) -> LinearHead:
     """The ridge head of these sums; not calibrated yet (see `calibrate`).
 
     Raises:
-        RefusedError: too few samples, or sums that are not finite.
+        RefusedError: too few samples or classes.
     """
-    return head_of(spectrum(statistics, balance), ridge, good_classes)
+    return head_of(spectrum(statistics, balance), ridge, good_classes, code)
 
 
 def fit_head(
+    code: FeatureCode,
     vectors: NDArray[np.float32],
     labels: Sequence[str],
     held_vectors: NDArray[np.float32],
@@ -132,47 +143,60 @@ def fit_head(
     """A calibrated head: solved on `vectors` [n, D], its ridge chosen by leave-one-out, calibrated on the held-out.
 
     Raises:
-        RefusedError: too few samples, vectors that are not finite, no held-out sample.
+        RefusedError: too few samples or classes, vectors that are not finite, no held-out sample.
     """
-    classes = sorted({*labels, *held_labels})
-    statistics = add(empty(classes, vectors.shape[1]), vectors, labels)
-    ridge = choose_ridge_left_out(statistics, vectors, labels)
-    good = [name for name in good_classes if name in classes]
-    return calibrate(solve_head(statistics, good, ridge=ridge), held_vectors, held_labels)
+    codes = encode(code, vectors)
+    statistics = sums(codes, labels)
+    ridge = choose_ridge_left_out(statistics, codes, labels)
+    good = [name for name in good_classes if name in statistics.classes]
+    return calibrate(solve_head(statistics, good, code, ridge=ridge), held_vectors, held_labels)
+
+
+def _check_enough(statistics: Statistics, count: int, classes: int) -> None:
+    if count < 2:
+        raise RefusedError(f"statistics of {count} samples: expected at least two; label more parts")
+    if classes < 2:
+        (only,) = (name for name, held in zip(statistics.classes, statistics.counts, strict=True) if held)
+        raise RefusedError(
+            f"{count} labels, all of class {only!r}: a head tells classes apart, label parts of a second one "
+            "(with good parts alone a camera judges by likeness, see the good-only start)"
+        )
+    if count < len(statistics.classes):
+        raise RefusedError(
+            f"{count} samples for {len(statistics.classes)} classes: expected at least one for each; label more parts"
+        )
 
 
 # --- which ridge ----------------------------------------------------------------------------------------------------
 
 
 def choose_ridge_left_out(
-    statistics: Statistics, vectors: NDArray[np.float32], labels: Sequence[str], ridges: Sequence[float] = RIDGES
+    statistics: Statistics, codes: Codes, labels: Sequence[str], ridges: Sequence[float] = RIDGES
 ) -> float:
-    """The ridge with the least leave-one-out error; `vectors` [n, D] are the samples that `statistics` sums up."""
+    """The ridge with the least leave-one-out error; `codes` [n, D] are the samples that `statistics` sums up."""
     source = spectrum(statistics, balance=0.0)
-    errors = [_class_mean_square(left_out_residuals(source, ridge, vectors, labels), labels) for ridge in ridges]
+    errors = [_class_mean_square(left_out_residuals(source, ridge, codes, labels), labels) for ridge in ridges]
     return float(ridges[int(np.argmin(errors))])
 
 
-def left_out_residuals(
-    source: Spectrum, ridge: float, vectors: NDArray[np.float32], labels: Sequence[str]
-) -> NDArray[np.float64]:
+def left_out_residuals(source: Spectrum, ridge: float, codes: Codes, labels: Sequence[str]) -> NDArray[np.float64]:
     """What each sample's prediction would miss if it had been left out: float64 [n, C], in closed form.
 
     residual / (1 - h) with the leverage h (Allen's PRESS); exact for plain ridge (balance 0), the scale held fixed.
     """
-    along = ((vectors - source.mean) / source.scale) @ source.axes
+    along = ((codes - source.mean) / source.scale) @ source.axes
     damped = _damped(source, ridge)
     residuals = _one_hot(source.classes, labels) - (source.priors + along @ (source.cross / damped[:, None]))
-    leverage = (1.0 + (along * along) @ (1.0 / damped)) / len(vectors)
+    leverage = (1.0 + (along * along) @ (1.0 / damped)) / len(codes)
     result: NDArray[np.float64] = residuals / np.maximum(1.0 - leverage, 1e-6)[:, None]
     return result
 
 
 def choose_ridge_held_out(
-    source: Spectrum, vectors: NDArray[np.float32], labels: Sequence[str], ridges: Sequence[float] = RIDGES
+    source: Spectrum, codes: Codes, labels: Sequence[str], ridges: Sequence[float] = RIDGES
 ) -> float:
     """The ridge with the least error on samples that are not in the sums."""
-    along = ((vectors - source.mean) / source.scale) @ source.axes
+    along = ((codes - source.mean) / source.scale) @ source.axes
     hot = _one_hot(source.classes, labels)
     errors = []
     for ridge in ridges:

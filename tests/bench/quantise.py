@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.capture.picture import prepare, read_picture
+from edge_agent.learn.feature_code import encode, fit_code
 from edge_agent.learn.head import LinearHead, logits
 from edge_agent.learn.solve import RIDGES, head_of, spectrum
-from edge_agent.learn.statistics import add, empty
+from edge_agent.learn.statistics import sums
 from edge_agent.models.build.bundle import synthetic_pictures
 from edge_agent.models.build.export import export_core, fp32_encoder
 from edge_agent.models.build.network import imagenet_network
@@ -117,8 +118,9 @@ def _fit_and_judge(
     """Macro-F1 on test, and the ridge that was best on val."""
     train, val, test = (splits == name for name in ("train", "val", "test"))
     classes = sorted(set(labels[train]))
-    moments = spectrum(add(empty(classes, vectors.shape[1]), vectors[train], list(labels[train])))
-    heads = {ridge: head_of(moments, ridge, ()) for ridge in RIDGES}
+    code = fit_code(vectors[train])
+    moments = spectrum(sums(encode(code, vectors[train]), list(labels[train])))
+    heads = {ridge: head_of(moments, ridge, (), code) for ridge in RIDGES}
     best = max(heads, key=lambda ridge: macro_f1(labels[val], _named(heads[ridge], vectors[val]), classes))
     return macro_f1(labels[test], _named(heads[best], vectors[test]), classes), best
 

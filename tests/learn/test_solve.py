@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import RefusedError
+from edge_agent.learn.feature_code import FeatureCode, decode, encode
 from edge_agent.learn.head import defect_scores, logits, probabilities
 from edge_agent.learn.solve import (
     ABSENT_BIAS,
@@ -24,22 +25,37 @@ from edge_agent.learn.solve import (
     spectrum,
     thresholds,
 )
-from edge_agent.learn.statistics import add, empty
+from edge_agent.learn.statistics import empty, merge, sums, times
 
 CLASSES = ("crack", "ok", "pit")
 
 
 def samples(rng, count, dimension=8, shares=(0.2, 0.6, 0.2), apart=1.5):
     truth = rng.choice(3, size=count, p=shares)
-    # Features of different size and level, as an encoder's are.
-    size = np.geomspace(0.1, 10, dimension)
     centres = np.random.default_rng(99).standard_normal((3, dimension)) * apart
-    vectors = (rng.standard_normal((count, dimension)) + centres[truth]) * size + 5
-    return vectors.astype(np.float32), [CLASSES[number] for number in truth]
+    plain = rng.standard_normal((count, dimension)) + centres[truth]
+    code = code_of(dimension)
+    vectors = (plain * 8 * code.step + code.offset).astype(np.float32)
+    # In the middle of their steps, so that vectors and codes say the same and a law can be checked to rounding.
+    return decode(code, encode(code, vectors)), [CLASSES[number] for number in truth]
+
+
+def code_of(dimension):
+    """Features of different size and level, as an encoder's are."""
+    step = np.geomspace(0.1, 10, dimension).astype(np.float32) / 8
+    return FeatureCode(offset=np.full(dimension, 5, np.float32), step=step)
+
+
+def coded(vectors):
+    return encode(code_of(vectors.shape[1]), vectors)
 
 
 def summed(vectors, labels):
-    return add(empty(CLASSES, vectors.shape[1]), vectors, labels)
+    return merge([empty(vectors.shape[1], CLASSES), sums(coded(vectors), labels)])
+
+
+def solved(statistics, **options):
+    return solve_head(statistics, ["ok"], code_of(statistics.dimension), **options)
 
 
 def accuracy(head, vectors, labels):
@@ -50,8 +66,8 @@ def test_without_balance_the_head_is_the_ridge_regression_on_the_samples_themsel
     rng = np.random.default_rng(1)
     vectors, labels = samples(rng, 60)
     source = spectrum(summed(vectors, labels), balance=0.0)
-    head = head_of(source, 0.1, ["ok"])
-    rows = (vectors - vectors.mean(axis=0)) / source.scale
+    head = head_of(source, 0.1, ["ok"], code_of(8))
+    rows = (vectors - vectors.mean(axis=0, dtype=np.float64)) / head.scale
     hot = np.array([[label == name for name in CLASSES] for label in labels], float)
     lift = 0.1 * np.trace(rows.T @ rows / 60) / 8
     weights = np.linalg.solve(rows.T @ rows / 60 + lift * np.eye(8), rows.T @ (hot - hot.mean(axis=0)) / 60)
@@ -66,7 +82,8 @@ def test_full_balance_is_the_head_that_repeated_rare_samples_give():
     balanced = spectrum(summed(vectors, labels), balance=1.0)
     np.testing.assert_allclose(balanced.priors, 1 / 3)
     class_means = np.array([vectors[[label == name for label in labels]].mean(axis=0) for name in CLASSES])
-    np.testing.assert_allclose(balanced.mean, class_means.mean(axis=0), rtol=1e-4)
+    head = head_of(balanced, 0.1, ["ok"], code_of(8))
+    np.testing.assert_allclose(head.mean, class_means.mean(axis=0), rtol=1e-4)
 
 
 def test_the_closed_form_left_out_residuals_are_those_of_leaving_each_sample_out():
@@ -74,9 +91,9 @@ def test_the_closed_form_left_out_residuals_are_those_of_leaving_each_sample_out
     vectors, labels = samples(rng, 40)
     ridge = 0.05
     source = spectrum(summed(vectors, labels), balance=0.0)
-    found = left_out_residuals(source, ridge, vectors, labels)
+    found = left_out_residuals(source, ridge, coded(vectors), labels)
     lift = ridge * source.values.mean() * len(vectors)
-    rows = (vectors - source.mean) / source.scale
+    rows = (coded(vectors) - source.mean) / source.scale
     hot = np.array([[label == name for name in CLASSES] for label in labels], float)
     for out in range(len(vectors)):
         keep = np.arange(len(vectors)) != out
@@ -89,15 +106,17 @@ def test_the_closed_form_left_out_residuals_are_those_of_leaving_each_sample_out
 def test_little_data_gets_more_ridge_than_plenty():
     rng = np.random.default_rng(4)
     few, many = samples(rng, 40, dimension=30), samples(rng, 4000, dimension=30)
-    assert choose_ridge_left_out(summed(*few), *few) > choose_ridge_left_out(summed(*many), *many)
-    held = samples(rng, 2000, dimension=30)
-    assert choose_ridge_held_out(spectrum(summed(*few)), *held) > choose_ridge_held_out(spectrum(summed(*many)), *held)
+    ridges = [choose_ridge_left_out(summed(*given), coded(given[0]), given[1]) for given in (few, many)]
+    assert ridges[0] > ridges[1]
+    held, truth = samples(rng, 2000, dimension=30)
+    ridges = [choose_ridge_held_out(spectrum(summed(*given)), coded(held), truth) for given in (few, many)]
+    assert ridges[0] > ridges[1]
 
 
 def test_a_class_without_a_sample_is_never_named():
     rng = np.random.default_rng(5)
     vectors, labels = samples(rng, 100, shares=(0.5, 0.5, 0.0))
-    head = solve_head(summed(vectors, labels), ["ok"])
+    head = solved(summed(vectors, labels))
     assert head.bias[2] == ABSENT_BIAS
     assert set(logits(head, samples(rng, 300)[0]).argmax(axis=1)) <= {0, 1}
 
@@ -105,43 +124,78 @@ def test_a_class_without_a_sample_is_never_named():
 def test_sums_that_lost_positive_definiteness_still_give_a_head_that_works():
     rng = np.random.default_rng(6)
     vectors, labels = samples(rng, 60, dimension=40, apart=3)
-    sums = summed(vectors, labels)
-    spread = vectors.std(axis=0)
-    noise = rng.standard_normal(sums.gram.shape) * np.outer(spread, spread) * len(vectors) * 0.03
-    lossy = replace(sums, gram=sums.gram + noise + noise.T)
+    exact = summed(vectors, labels)
+    spread = coded(vectors).std(axis=0)
+    noise = rng.standard_normal(exact.gram.shape) * np.outer(spread, spread) * len(vectors) * 0.03
+    lossy = replace(exact, gram=exact.gram + np.rint(noise + noise.T).astype(np.int64))
     assert spectrum(lossy).deficit > 0
     held = samples(rng, 300, dimension=40, apart=3)
-    assert accuracy(solve_head(lossy, ["ok"], ridge=0.1), *held) > 0.9
+    assert accuracy(solved(lossy, ridge=0.1), *held) > 0.9
 
 
 def test_features_that_never_change_do_no_harm():
     rng = np.random.default_rng(7)
     vectors, labels = samples(rng, 100)
-    flat = np.concatenate([vectors, np.full((100, 2), 7.0, np.float32)], axis=1)
     held, truth = samples(rng, 200)
-    wide = np.concatenate([held, np.full((200, 2), 7.0, np.float32)], axis=1)
-    assert accuracy(solve_head(summed(flat, labels), ["ok"]), wide, truth) == pytest.approx(
-        accuracy(solve_head(summed(vectors, labels), ["ok"]), held, truth), abs=0.01
+    plain = accuracy(solved(summed(vectors, labels)), held, truth)
+    still = code_of(10)
+    flat, wide = (
+        np.concatenate([given, np.full((len(given), 2), 7.0, np.float32)], axis=1) for given in (vectors, held)
     )
+    head = solve_head(sums(encode(still, flat), labels), ["ok"], still)
+    assert accuracy(head, wide, truth) == pytest.approx(plain, abs=0.01)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_samples_are_refused(count):
     with pytest.raises(RefusedError, match="at least two"):
-        solve_head(summed(np.ones((count, 8), np.float32), ["ok"] * count), ["ok"])
+        solved(sums(np.ones((count, 8), np.int8), ["ok"] * count))
 
 
-def test_sums_that_are_not_finite_are_refused():
+def test_labels_of_one_class_only_are_refused_with_the_way_out():
+    with pytest.raises(RefusedError, match=r"7 labels, all of class 'ok'.*good-only"):
+        solved(sums(np.ones((7, 8), np.int8), ["ok"] * 7))
+
+
+def test_fewer_samples_than_classes_are_refused():
+    wanted = [f"kind-{number}" for number in range(5)]
+    with pytest.raises(RefusedError, match="3 samples for 5 classes"):
+        solved(merge([empty(8, wanted), sums(np.ones((3, 8), np.int8), wanted[:3])]))
+
+
+def test_a_new_class_is_named_as_soon_as_it_was_labelled():
     rng = np.random.default_rng(8)
-    sums = summed(*samples(rng, 20))
-    with pytest.raises(RefusedError, match="finite"):
-        solve_head(replace(sums, gram=sums.gram * np.nan), ["ok"])
+    vectors, labels = samples(rng, 200)
+    before = [label for label in labels if label != "pit"]
+    known = np.array([label != "pit" for label in labels])
+    head = solved(sums(coded(vectors[known]), before))
+    assert head.classes == ("crack", "ok")
+    grown = solved(merge([sums(coded(vectors[known]), before), sums(coded(vectors[~known]), ["pit"] * sum(~known))]))
+    assert grown.classes == CLASSES
+    assert accuracy(grown, *samples(rng, 300)) > 0.9
+
+
+def test_the_same_part_labelled_both_ways_pulls_the_head_to_neither_side():
+    """Contradictory labels are no fault of the arithmetic: equal parts with two labels get even chances."""
+    rng = np.random.default_rng(21)
+    vectors, labels = samples(rng, 200, shares=(0.5, 0.5, 0.0), apart=3)
+    torn = np.repeat(samples(rng, 1)[0], 40, axis=0)
+    mixed = summed(np.concatenate([vectors, torn]), [*labels, *["crack", "ok"] * 20])
+    assert accuracy(solved(mixed), vectors, labels) > 0.9
+    assert abs(np.subtract(*logits(solved(mixed), torn[0])[:2])) < 0.5
+
+
+def test_samples_counted_twice_give_the_head_of_samples_given_twice():
+    rng = np.random.default_rng(22)
+    vectors, labels = samples(rng, 50)
+    twice = solved(summed(np.concatenate([vectors, vectors]), labels * 2))
+    np.testing.assert_array_equal(solved(times(summed(vectors, labels), 2)).weights, twice.weights)
 
 
 def test_the_temperature_makes_probabilities_as_right_as_they_claim():
     rng = np.random.default_rng(9)
     vectors, labels = samples(rng, 400, apart=0.7)
-    head = solve_head(summed(vectors, labels), ["ok"])
+    head = solved(summed(vectors, labels))
     held, truth = samples(rng, 4000, apart=0.7)
     head = replace(head, temperature=fit_temperature(head, held, truth))
     claimed = probabilities(head, held).max(axis=1).mean()
@@ -155,7 +209,7 @@ def test_calibrated_thresholds_keep_the_false_alarm_rate_on_new_parts():
     alarms, caught = [], []
     for _ in range(20):
         train, held, new = (samples(rng, count) for count in (200, 300, 1000))
-        head = calibrate(solve_head(summed(*train), ["ok"]), *held, false_alarm_rate=0.05)
+        head = calibrate(solved(summed(*train)), *held, false_alarm_rate=0.05)
         scores, good = defect_scores(head, new[0]), np.array(new[1]) == "ok"
         alarms.append(np.mean(scores[good] >= head.threshold))
         caught.append(np.mean(scores[~good] >= head.hold_below))
@@ -188,7 +242,7 @@ def test_with_too_few_good_parts_to_say_the_threshold_lies_above_all_of_them():
 
 def test_calibration_ignores_classes_that_the_head_does_not_know_but_counts_them_as_defects():
     rng = np.random.default_rng(11)
-    head = solve_head(summed(*samples(rng, 200)), ["ok"])
+    head = solved(summed(*samples(rng, 200)))
     held, truth = samples(rng, 200)
     odd = ["dent" if label == "pit" else label for label in truth]
     assert calibrate(head, held, odd).threshold > 0
@@ -204,7 +258,7 @@ def test_a_thousand_labels_of_784_features_become_a_head_within_a_second_or_so()
     seconds = []
     for _ in range(3):  # the best of three: a neighbour's load is not our cost
         start = time.perf_counter()
-        head = fit_head(vectors, labels, held, truth, ["ok", "never seen"])
+        head = fit_head(code_of(784), vectors, labels, held, truth, ["ok", "never seen"])
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 8
     assert head.good_classes == {"ok"}
