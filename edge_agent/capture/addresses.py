@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from edge_agent.capture.launch import fault_in
 from edge_agent.config.redact import redact
 from edge_agent.errors import ConfigError
 
 SYNTHETIC_WORDS = ("scratches", "pits", "stains", "cracks", "mixed", "good")
 _PLANT = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_CAMERA_NAME = re.compile(r"[A-Za-z0-9 ._:-]{0,64}")
 _BARE_VIDEO = re.compile(r"/dev/video\d+")
 
 
@@ -33,7 +35,7 @@ class Address:
         return int(self.options[name]) if name in self.options else None
 
     def __str__(self) -> str:
-        return redact(self.target if "://" in self.target else f"{self.scheme}:{self.target}")
+        return redact(self.target if self.scheme in _NETWORK else f"{self.scheme}:{self.target}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ def parse(text: str) -> Address:
         raise ConfigError(f"source {redact(text)!r}, expected one of: {', '.join(s.form for s in SCHEMES.values())}")
     if name in _NETWORK:  # a stream's query belongs to the camera: nothing is taken out of it
         return Address(scheme=name, target=text, warning=scheme.check(text))
+    if name in _WHOLE:
+        return Address(scheme=name, target=rest, warning=scheme.check(rest))
     target, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option, value in options.items():
@@ -115,6 +119,27 @@ def _device(target: str) -> str | None:
     return None
 
 
+def _pipeline(text: str) -> str | None:
+    fault = fault_in(text)
+    if fault is not None:
+        raise ConfigError(f"source {redact(f'gstreamer:{text}')!r}: {fault}, expected {SCHEMES['gstreamer'].form}")
+    if redact(text) != text:
+        return "the pipeline holds a password or user that everyone who reads the file sees"
+    return None
+
+
+def _sensor(target: str) -> str | None:
+    if re.fullmatch("[0-9]{1,2}", target) is None:
+        raise ConfigError(f"source csi:{target}, expected {SCHEMES['csi'].form}, the first sensor is 0")
+    return None
+
+
+def _vision(target: str) -> str | None:
+    if _CAMERA_NAME.fullmatch(target) is None:
+        raise ConfigError(f"source genicam:{target}, expected {SCHEMES['genicam'].form}")
+    return None
+
+
 def _path(target: str) -> str | None:
     if not target:
         raise ConfigError("source names no path, expected folder:DIR or video:FILE")
@@ -128,6 +153,8 @@ def _line(target: str) -> str | None:
 
 
 _NETWORK = ("rtsp", "rtsps", "http", "https")
+_WHOLE = ("gstreamer",)  # a pipeline has `?` and `&` of its own
+_SIZE = "[1-9][0-9]{0,4}"
 SCHEMES: dict[str, Scheme] = {
     "rtsp": Scheme(form="rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
     "rtsps": Scheme(form="rtsps://[USER:PASSWORD@]HOST[:PORT]/PATH", check=_stream),
@@ -136,7 +163,26 @@ SCHEMES: dict[str, Scheme] = {
     "v4l2": Scheme(
         form="v4l2:/dev/v4l/by-id/NAME[?width=W&height=H&fourcc=MJPG]",
         check=_device,
-        options={"width": "[1-9][0-9]{0,4}", "height": "[1-9][0-9]{0,4}", "fourcc": "[A-Z0-9]{4}"},
+        options={"width": _SIZE, "height": _SIZE, "fourcc": "[A-Z0-9]{4}"},
+    ),
+    "gstreamer": Scheme(form="gstreamer:ELEMENT ! ELEMENT ...", check=_pipeline),
+    "csi": Scheme(
+        form="csi:SENSOR[?width=W&height=H&fps=N]",
+        check=_sensor,
+        options={"width": _SIZE, "height": _SIZE, "fps": "[1-9][0-9]{0,2}"},
+    ),
+    "genicam": Scheme(
+        form="genicam:[SERIAL|IP|NAME][?trigger=software|Line1&activation=RisingEdge&pixel=BayerRG8&width=W&height=H...]",
+        check=_vision,
+        options={
+            "trigger": "software|[A-Z][A-Za-z0-9]{0,31}",
+            "activation": "RisingEdge|FallingEdge|AnyEdge|LevelHigh|LevelLow",
+            "pixel": "[A-Z][A-Za-z0-9_]{2,31}",
+            "width": _SIZE,
+            "height": _SIZE,
+            "packet": "[1-9][0-9]{2,4}",
+            "features": "[A-Za-z0-9_]+=[^,=]+(,[A-Za-z0-9_]+=[^,=]+)*",
+        },
     ),
     "folder": Scheme(form="folder:DIR[?watch=1|loop=1]", check=_path, options={"watch": "[01]", "loop": "[01]"}),
     "video": Scheme(form="video:FILE", check=_path),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from edge_agent.capture.controls import AS_IT_IS, Controls
 from edge_agent.capture.picture import Image
@@ -13,6 +14,8 @@ from edge_agent.records import CameraIdentity
 
 DEFAULT_OPEN_TIMEOUT_S = 5.0
 DEFAULT_READ_TIMEOUT_S = 2.0
+
+Decode = Literal["auto", "software", "hardware"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,8 @@ class Picture:
 class Terms:
     """What a source is given beside its address. A read that waits for a file waits on `stop`. `controls` are set at
     each open; what of them does not hold is named in the source's `unheld`, and the camera runs all the same.
-    `tls_verify` False: the certificate of an https:// camera is taken as it is.
+    `tls_verify` False: the certificate of an https:// camera is taken as it is. `pipelines` are GStreamer templates of
+    the device profile, by kind of camera (`csi`, `rtsp-h264`); `decode` says whether streams are decoded by them.
     """
 
     clock: Clock
@@ -42,6 +46,8 @@ class Terms:
     read_timeout_s: float = DEFAULT_READ_TIMEOUT_S
     controls: Controls = AS_IT_IS
     tls_verify: bool = True
+    pipelines: Mapping[str, str] = field(default_factory=dict)
+    decode: Decode = "auto"
 
 
 class Source(Protocol):
@@ -62,6 +68,10 @@ class Source(Protocol):
     @property
     def identity(self) -> CameraIdentity | None:
         """Which camera answered the last `open`; None when it does not say, has not said it yet, or is none."""
+
+    @property
+    def decoding(self) -> str | None:
+        """How pictures are decoded since the last `open`, where there is a choice: `hardware (vah264dec)`."""
 
     @property
     def unheld(self) -> tuple[str, ...]:

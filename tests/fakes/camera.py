@@ -28,6 +28,7 @@ class FakeCamera:
         self.description = description
         self.identity = identity
         self.unheld = ()
+        self.decoding = None
         self.closed = threading.Event()
         self.hanging = threading.Event()
         self._stop = stop

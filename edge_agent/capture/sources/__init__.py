@@ -1,6 +1,6 @@
 """One table from the scheme of an address to the source that serves it.
 
-A new kind of camera (GStreamer, GenICam) is a file here, a line in this table, and a line in `addresses.SCHEMES`.
+A new kind of camera is a file here, a line in this table, and a line in `addresses.SCHEMES`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources.folder import FolderSource
+from edge_agent.capture.sources.genicam import GenicamSource
+from edge_agent.capture.sources.gstreamer import GstreamerSource, csi
 from edge_agent.capture.sources.mjpeg import MjpegSource
 from edge_agent.capture.sources.rtsp import RtspSource
 from edge_agent.capture.sources.synthetic import SyntheticSource
@@ -24,6 +26,9 @@ OPENERS: Mapping[str, Opener] = {
     "http": MjpegSource,
     "https": MjpegSource,
     "v4l2": V4l2Source,
+    "gstreamer": GstreamerSource,
+    "csi": csi,
+    "genicam": GenicamSource,
     "folder": FolderSource,
     "video": VideoSource,
     "synthetic": SyntheticSource,

@@ -44,6 +44,7 @@ class FolderSource:
     live = False
     identity = None
     unheld = ()
+    decoding = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

@@ -29,6 +29,7 @@ class MjpegSource:
     live = True
     identity = None
     unheld = ()
+    decoding = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

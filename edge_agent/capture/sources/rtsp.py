@@ -33,6 +33,7 @@ class RtspSource:
     live = True
     identity = None
     unheld = ()
+    decoding = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

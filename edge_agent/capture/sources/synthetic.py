@@ -30,6 +30,7 @@ class SyntheticSource:
     live = False
     identity = None
     unheld = ()
+    decoding = None
 
     def __init__(self, address: Address, terms: Terms) -> None:
         self.description = str(address)

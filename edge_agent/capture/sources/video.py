@@ -21,6 +21,7 @@ class VideoSource:
     live = False
     identity = None
     unheld = ()
+    decoding = None
 
     def __init__(self, address: Address, _terms: Terms) -> None:
         self.description = str(address)
