@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.clock import Clock
@@ -134,6 +134,8 @@ class InspectLoop:
             return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None)
         if frame.fault is not None:
             return _unjudged(frame, frame.part_id, frame.fault, lane.digest)
+        if frame.due_mono_s is not None and taken_s > frame.due_mono_s:
+            return _unjudged(frame, frame.part_id, HoldReason.LATE, lane.digest)
         seats = lane.seats(frame.recipe)
         if seats is None:
             return _unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest)
@@ -142,7 +144,12 @@ class InspectLoop:
             height, width = frame.prepared.shape[:2]
             ready[Canvas(px=(height, width))] = frame.prepared
         looks = [self._ask(frame, seat, ready) for seat in seats]
-        return _inspection(frame, looks, taken_s, self._clock.mono_s())
+        decided_s = self._clock.mono_s()
+        inspection = _inspection(frame, looks, taken_s, decided_s)
+        if frame.due_mono_s is not None and decided_s > frame.due_mono_s:
+            # The part has left: what was found stays in the books, and the line is told nothing it could mistake.
+            return replace(inspection, verdict=Verdict.HOLD, reason=HoldReason.LATE)
+        return inspection
 
     def _ask(self, frame: Frame, seat: Seat, ready: dict[Canvas, NDArray[np.uint8]]) -> Looked:
         """One model's finding. `ready` are the pictures that were prepared already: models may share one."""

@@ -274,3 +274,35 @@ def test_no_more_detections_are_told_than_every_broker_takes():
     loop.step(0.1)
 
     assert len(seen[0].detections) == 32
+
+
+def test_a_verdict_that_comes_after_the_part_has_left_is_a_hold_that_keeps_what_was_found():
+    loop, seen = loop_of(Frames(dataclasses.replace(frame(), due_mono_s=1000.5)), {})
+
+    class Slow(Encoder):
+        def encode(self, picture):
+            loop._clock.advance(0.6)
+            return super().encode(picture)
+
+    loop.lanes = {"press-3": Lane(first=judge(look=Slow(1.0).encode))}
+    loop.step(0.1)
+
+    assert (seen[0].verdict, seen[0].reason) == (Verdict.HOLD, HoldReason.LATE)
+    assert (seen[0].label, seen[0].score) == ("scratch", 0.9)
+
+
+def test_a_verdict_in_time_is_told_as_it_is():
+    loop, seen = loop_of(Frames(dataclasses.replace(frame(), due_mono_s=1000.5)), {"press-3": lane()})
+
+    loop.step(0.1)
+
+    assert seen[0].verdict is Verdict.FAIL
+
+
+def test_no_model_looks_at_a_part_that_has_left_already():
+    late = dataclasses.replace(frame(), due_mono_s=999.5)
+    loop, seen = loop_of(Frames(late), {"press-3": lane(fault=InferenceError("was asked"))})
+
+    loop.step(0.1)
+
+    assert (seen[0].verdict, seen[0].reason, seen[0].label) == (Verdict.HOLD, HoldReason.LATE, None)
