@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_agent.errors import LineError
-from edge_agent.line.bank import Bank
 from edge_agent.line.modbus import Cells, Table
 from edge_agent.line.modbus_client import ModbusClient
+from edge_agent.line.modbus_server import ModbusServer
 from edge_agent.line.signals import BLOCK_REGISTERS, Output, registers
 
 # A PLC program asks in every cycle, or a few times a second. One that did not for so long does not hear us.
@@ -48,20 +48,21 @@ class ModbusPort:
 class BankPort:
     """Puts each block into our server. The signal is lost while no PLC asks for anything."""
 
-    def __init__(self, bank: Bank, cells: Mapping[str, Cells], where: str) -> None:
-        self._bank = bank
+    def __init__(self, server: ModbusServer, cells: Mapping[str, Cells]) -> None:
+        self._server = server
         self._cells = cells
-        self._where = where
         for block in cells.values():
-            bank.declare(block, writable=False)
+            server.bank.declare(block, writable=False)
 
     def write(self, outputs: Mapping[str, Output]) -> None:
         for camera, output in outputs.items():
-            self._bank.put(self._cells[camera], registers(output))
-        quiet_s = self._bank.quiet_s()
+            self._server.bank.put(self._cells[camera], registers(output))
+        if self._server.fault is not None:
+            raise LineError(self._server.fault)
+        quiet_s = self._server.bank.quiet_s()
         if quiet_s is None or quiet_s > QUIET_S:
             since = "since we started" if quiet_s is None else f"for {quiet_s:.0f} s"
-            raise LineError(f"{self._where}: no PLC has asked {since}")
+            raise LineError(f"{self._server.where}: no PLC has asked {since}")
 
     def close(self) -> None:
         """Nothing: what was put last stays readable, and the server belongs to whoever started it."""

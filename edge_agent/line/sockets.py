@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from edge_agent.clock import Clock
 from edge_agent.errors import LineError
 from edge_agent.line.signals import Output, fields
 from edge_agent.line.stream_server import StreamServer
@@ -30,16 +31,20 @@ Fire = Callable[[str | None, str | None], None]
 class SocketHub:
     """One socket: the cameras it triggers, and everyone who listens to its verdicts."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises:
-        LineError: the socket cannot be made there.
-        """
+    def __init__(self, path: Path, clock: Clock, note: Callable[[bool, str], None]) -> None:
         self.path = path
         self._cameras: dict[str, Fire] = {}
-        self._server = StreamServer(_listener(path), lambda: LineSession(self._cameras), name=path.name)
+        self._server = StreamServer(
+            lambda: _listener(path), lambda: LineSession(lambda: self._cameras), name=path.name, clock=clock, note=note
+        )
 
     def start(self) -> None:
         self._server.start()
+
+    @property
+    def fault(self) -> str | None:
+        """Why nobody can connect, None when all is well."""
+        return self._server.fault
 
     def listen(self, camera: str, fire: Fire) -> None:
         """Have `fire` called for each trigger of this camera, from the server's thread."""
@@ -79,7 +84,7 @@ def _listener(path: Path) -> socket.socket:
 class LineSession:
     """One client: whole lines in, one answer to each."""
 
-    def __init__(self, cameras: Mapping[str, Fire]) -> None:
+    def __init__(self, cameras: Callable[[], Mapping[str, Fire]]) -> None:
         self._cameras = cameras
         self._content = b""
 
@@ -97,10 +102,11 @@ class LineSession:
 
     def _answer(self, line: bytes) -> bytes:
         try:
-            camera, part, recipe = parse_line(line, tuple(self._cameras))
+            cameras = self._cameras()
+            camera, part, recipe = parse_line(line, tuple(cameras))
         except LineError as error:
             return json.dumps({"ok": False, "reason": str(error)}).encode() + b"\n"
-        self._cameras[camera](part, recipe)
+        cameras[camera](part, recipe)
         return b'{"ok": true}\n'
 
 
@@ -142,6 +148,8 @@ class SocketPort:
         self._hub = hub
 
     def write(self, outputs: Mapping[str, Output]) -> None:
+        if self._hub.fault is not None:
+            raise LineError(self._hub.fault)
         for camera, output in outputs.items():
             if not self._hub.send(fields(camera, output)):
                 raise LineError(f"socket {self._hub.path}: nobody listens")

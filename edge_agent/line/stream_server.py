@@ -14,7 +14,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from edge_agent.clock import Clock
 from edge_agent.errors import LineError
+from edge_agent.line.backoff import backoff_s
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +37,26 @@ class Session(Protocol):
 
 
 class StreamServer:
-    """Serves `listener` (bound, listening) until `close`."""
+    """Serves until `close`. `listen` makes the socket, bound and listening; while it raises LineError (another program
+    has the port) it is tried again, and `fault` says why. `note(active, text)` hears of that fault and of its end.
+    """
 
-    def __init__(self, listener: socket.socket, make_session: Callable[[], Session], *, name: str) -> None:
-        self._listener = listener
+    def __init__(
+        self,
+        listen: Callable[[], socket.socket],
+        make_session: Callable[[], Session],
+        *,
+        name: str,
+        clock: Clock,
+        note: Callable[[bool, str], None],
+    ) -> None:
+        self.fault: str | None = "not listening yet"
+        self._listen = listen
         self._make_session = make_session
         self._name = name
+        self._clock = clock
+        self._note = note
+        self._closing = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._sessions: dict[socket.socket, Session] = {}
         self._lock = threading.Lock()  # the sessions, and who writes to a client
@@ -48,9 +64,6 @@ class StreamServer:
         self._thread = threading.Thread(target=self._run, name=f"server-{name}", daemon=True)
 
     def start(self) -> None:
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread.start()
 
     @property
@@ -65,27 +78,51 @@ class StreamServer:
 
     def close(self) -> None:
         """Disconnect everyone and take nobody else."""
+        self._closing.set()
         self._waker.send(b"\0")
         self._thread.join()
-        for client in tuple(self._sessions):
-            self._drop(client)
-        for open_socket in (self._listener, self._waker, self._woken):
-            open_socket.close()
-        self._selector.close()
+        self._waker.close()
 
     def _run(self) -> None:
-        while True:
-            for key, _ in self._selector.select():
-                if key.fileobj is self._woken:
-                    return
-                if key.fileobj is self._listener:
-                    self._accept()
-                elif isinstance(key.fileobj, socket.socket):
-                    self._serve(key.fileobj)
-
-    def _accept(self) -> None:
+        listener = self._bind()
         try:
-            client, address = self._listener.accept()
+            while listener is not None and not self._closing.is_set():
+                for key, _ in self._selector.select():
+                    if key.fileobj is listener:
+                        self._accept(listener)
+                    elif isinstance(key.fileobj, socket.socket) and key.fileobj is not self._woken:
+                        self._serve(key.fileobj)
+        finally:
+            for client in tuple(self._sessions):
+                self._drop(client)
+            if listener is not None:
+                listener.close()
+            self._woken.close()
+            self._selector.close()
+
+    def _bind(self) -> socket.socket | None:
+        """The listening socket, as soon as it can be had; None when closed before."""
+        failures = 0
+        while not self._closing.is_set():
+            try:
+                listener = self._listen()
+            except LineError as error:
+                failures += 1
+                self.fault = str(error)
+                self._note(True, self.fault)
+                self._clock.wait(self._closing, backoff_s(failures))
+                continue
+            listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ)
+            self._selector.register(self._woken, selectors.EVENT_READ)
+            self.fault = None
+            self._note(False, "listening")
+            return listener
+        return None
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, address = listener.accept()
         except OSError as error:  # it went away meanwhile, or we are out of files
             log.warning("server=%s event=accept-failed reason=%s", self._name, error)
             return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge_agent.capture.addresses import Address, parse, with_login
-from edge_agent.capture.intake import CameraPlan, Wiring
+from edge_agent.capture.intake import CameraPlan, Gate, Wiring
 from edge_agent.capture.knock import knock_of
 from edge_agent.capture.load import Load
 from edge_agent.capture.picture import Image, prepare
@@ -23,7 +23,7 @@ from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
 from edge_agent.config.sections import Camera
 from edge_agent.config.shapes import Shape
-from edge_agent.records import Drop, Region
+from edge_agent.records import Drop, HoldReason, Region, Trigger
 from edge_agent.sync.alarms import Condition
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ STATE_ALARM: Mapping[CameraState, str] = {
     CameraState.WAITING: "camera-lost",
 }
 NO_NEWS = (CameraState.OPENING,)  # between two attempts: nothing is better or worse than before
+# A folder that is through gave all it had: what was said of its parts stands.
+UP = (CameraState.STREAMING, CameraState.ENDED)
 JOIN_S = 1.0  # a read that hangs in a driver is left behind
 
 
@@ -49,6 +51,7 @@ def plan_of(name: str, camera: Camera) -> CameraPlan:
         # Opening, then a key frame, then the first picture.
         first_frame_s=camera.open_timeout_s + camera.read_timeout_s + camera.stall_s,
         capacity=camera.queue,
+        verdict_within_s=None if camera.verdict_within_ms is None else camera.verdict_within_ms / 1e3,
     )
 
 
@@ -115,7 +118,7 @@ class CameraCrew:
     """Starts, stops and replaces the workers; turns their states into alarms. Used by the main thread.
 
     `drop` and `note` hear of dropped frames and of conditions, from camera threads. `input_px` says which size of
-    picture a camera's model takes now, None while it has none.
+    picture a camera's model takes now, None while it has none. `on_up` hears whether a camera gives pictures.
     """
 
     def __init__(
@@ -127,8 +130,10 @@ class CameraCrew:
         clock: Clock,
         rng: np.random.Generator,
         input_px: Callable[[str], tuple[int, int] | None] = lambda _camera: None,
+        on_up: Callable[[str, bool], None] = lambda _camera, _up: None,
     ) -> None:
         self._queue = queue
+        self._on_up = on_up
         self._input_px = input_px
         self._drop = drop
         self._note = note
@@ -136,8 +141,8 @@ class CameraCrew:
         self._rng = rng
         self._workers: dict[str, CameraWorker] = {}
 
-    def start(self, name: str, camera: Camera) -> None:
-        """Run this camera; the one of the same name that ran before is stopped first."""
+    def start(self, name: str, camera: Camera, gate: Gate | None = None) -> None:
+        """Run this camera; the one of the same name that ran before is stopped first. `gate` None: it runs freely."""
         self.stop(name)
         wiring = Wiring(
             plan=plan_of(name, camera),
@@ -146,6 +151,7 @@ class CameraCrew:
             on_drop=self._dropped,
             clock=self._clock,
             prepare=lambda image: self._prepared(name, image),
+            gate=gate,
             knock=knock_of(address_of(camera)),
         )
         worker = CameraWorker(wiring, self._changed, self._rng)
@@ -168,6 +174,14 @@ class CameraCrew:
         for drop in self._queue.drain():
             self._drop(drop)
 
+    def lose(self, trigger: Trigger, reason: HoldReason, why: str) -> None:
+        """This trigger gets no picture: its part is a HOLD. From any thread."""
+        worker = self._workers.get(trigger.camera)
+        if worker is None:
+            log.warning("camera=%s trigger=lost part=%s reason=%s", trigger.camera, trigger.part, why)
+        else:
+            worker.lose(trigger, reason, why)
+
     def statuses(self) -> dict[str, CameraStatus]:
         return {name: worker.status for name, worker in self._workers.items()}
 
@@ -176,6 +190,7 @@ class CameraCrew:
         log.log(level, "camera=%s state=%s reason=%s", status.camera, status.state.value, redact(status.reason))
         if status.state in NO_NEWS:
             return
+        self._on_up(status.camera, status.state in UP)
         raised = STATE_ALARM.get(status.state)
         for code in STATE_ALARM.values():
             text = redact(status.reason) if code == raised else status.state.value

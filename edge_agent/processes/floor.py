@@ -20,6 +20,8 @@ from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.models_in_use import Done, ModelsInUse
+from edge_agent.processes.signals import SignalCrew
+from edge_agent.processes.triggers import TriggerCrew
 from edge_agent.sync.alarms import Condition
 from edge_agent.sync.payloads import ConfigPayload
 
@@ -32,6 +34,8 @@ class Parts:
 
     loop: InspectLoop
     crew: CameraCrew
+    triggers: TriggerCrew
+    signals: SignalCrew
     models: ModelsInUse
     book: LaneBook
     counters: Counters
@@ -61,8 +65,9 @@ class InspectFloor:
         """
         self.parts.models.start(self.model_names, progress)
         self.relane()
-        for name, camera in self.settings.cameras.items():
-            self.parts.crew.start(name, camera)
+        self._tell_line()
+        for name in self.settings.cameras:
+            self._start_camera(name)
 
     def relane(self) -> None:
         """Build every lane anew and hand them to the loop by one assignment."""
@@ -88,14 +93,26 @@ class InspectFloor:
         self._settle_overrides()
         self.parts.models.watch(self.model_names)
         for name in gone:
+            self.parts.triggers.stop(name)
             self.parts.crew.stop(name)
         self.relane()
         for name in sorted(reopened - gone):
-            self.parts.crew.start(name, settings.cameras[name])
+            self._start_camera(name)
+        self._tell_line()
         self._loaded, self._refused = rfc3339(self.parts.clock.utc_s()), None
         self._note_refusal()
         # Connection keys are sync's, which reads the same file on the same signal.
         return tuple(str(change) for change in changes if change.apply is Apply.RESTART)
+
+    def _start_camera(self, name: str) -> None:
+        """Trigger last and camera first, and the other way round when they stop: no trigger goes unheard."""
+        camera = self.settings.cameras[name]
+        gate = self.parts.triggers.prepare(name, camera)
+        self.parts.crew.start(name, camera, gate)
+        self.parts.triggers.start(name)
+
+    def _tell_line(self) -> None:
+        self.parts.signals.apply(self.settings.signals, tuple(self.settings.cameras))
 
     def _settle_overrides(self) -> None:
         settled = self.overrides.settled(self.settings.cameras)
@@ -150,6 +167,10 @@ class InspectFloor:
                 "labels": counts.labels,
             }
         return {"cameras": cameras}
+
+    def trigger(self, camera: str, part: str | None, recipe: str | None) -> None:
+        self._known(camera)
+        self.parts.triggers.fire(camera, part, recipe)
 
     def acknowledge_alarm(self, code: str, subject: str) -> bool:
         return self.parts.desk.acknowledge(code, subject)

@@ -165,6 +165,8 @@ class Heart:
                 for alarm in floor.parts.desk.active
             ),
             health=numbers,
+            triggers=floor.parts.triggers.statuses(),
+            signals=floor.parts.signals.statuses(),
         )
 
     def _cameras(self) -> dict[str, CameraLive]:

@@ -23,6 +23,7 @@ from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
+from edge_agent.line.exchange import Exchange
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.addresses import address_fault
 from edge_agent.processes.alarm_desk import AlarmDesk
@@ -35,6 +36,8 @@ from edge_agent.processes.lanes import LaneBook
 from edge_agent.processes.models_in_use import ModelsInUse
 from edge_agent.processes.orders import Orders
 from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
+from edge_agent.processes.signals import SignalCrew
+from edge_agent.processes.triggers import TriggerCrew
 from edge_agent.records import HoldReason, Inspection
 from edge_agent.storage import lock_file
 from edge_agent.sync.alarms import Condition
@@ -50,7 +53,7 @@ OUTBOX_FILE, INBOX_FILE = "outbox.db", "inbox.db"
 SYNC_BELL, INSPECT_BELL, SNAPSHOT_FILE = "sync.bell", "inspect.bell", "inspect.json"
 STOP_COMMIT_S = 5.0
 PATIENCE_S = 30.0  # what systemd is asked for, about once a second
-SECRETS = ("cameras",)
+SECRETS = ("cameras", "signals")
 
 
 def main(config_file: Path) -> int:
@@ -92,12 +95,14 @@ class _Process:
             options=_writer_options(settings),
         )
         self._desk = AlarmDesk(file=state_dir / "alarms-inspect.json", clock=clock, publish=self._writer.put)
-        counters, queue = Counters(), FrameQueue(clock)
+        counters, queue, exchange = Counters(), FrameQueue(clock), Exchange(runtime_dir, clock)
+        self._signals = SignalCrew(exchange, steps=lambda: loop.steps, note=self._note, clock=clock)
         loop = InspectLoop(
             frames=queue,
             lanes={},
             prepare=prepare_for,
-            sinks=(counters, self._publish),
+            # The line first: it waits for the verdict, everybody else reads it later.
+            sinks=(self._signals.sink, counters, self._publish),
             clock=clock,
             on_fault=self._model_fault,
         )
@@ -108,11 +113,14 @@ class _Process:
             clock=clock,
             rng=np.random.default_rng(),
             input_px=loop.input_px,
+            on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
         models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note, clock)
         parts = Parts(
             loop=loop,
             crew=crew,
+            triggers=TriggerCrew(exchange, lose=crew.lose, note=self._note, clock=clock),
+            signals=self._signals,
             models=models,
             book=LaneBook(GoodOnlyFiles(state_dir / "good-only")),
             counters=counters,
@@ -190,10 +198,12 @@ class _Process:
     def _close(self) -> None:
         """Cameras first, then what they captured, then the disk: nothing that was captured goes without a verdict."""
         self._notifier.stopping()
+        self._floor.parts.triggers.stop_all()
         self._floor.parts.crew.stop_all()
         self._stop_loop.set()
         if self._thread.ident is not None:
             self._thread.join(STOP_COMMIT_S)
+        self._signals.stop_all()
         lost = self._writer.close(STOP_COMMIT_S)
         if lost:
             log.error("outbox=uncommitted messages=%d", lost)
@@ -205,7 +215,7 @@ class _Process:
         if inspection.camera in self._failing and _all_judged(inspection):
             self._failing.discard(inspection.camera)
             self._note(_model_condition(inspection.camera, active=False, text="the model judges again"))
-        self._writer.put(inspection_message(inspection))
+        self._writer.put(inspection_message(inspection), self._signals.durable(inspection))
 
     def _note(self, condition: Condition) -> None:
         self._desk.note(condition)

@@ -74,6 +74,40 @@ class AlarmLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerLive:
+    """What asks a camera for pictures. fired = claimed + lost (by reason) + waiting."""
+
+    source: str
+    connected: bool
+    reason: str
+    fired: int
+    claimed: int
+    waiting: int
+    lost: dict[str, int]
+    last_age_s: float | None
+    last_part: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalLive:
+    """One line signal. `written` counts verdicts shown, `missed` those that were not; `states` by camera; the
+    milliseconds are from a trigger to its verdict written.
+    """
+
+    to: str
+    connected: bool
+    reason: str
+    written: int
+    missed: int
+    states: dict[str, str]
+    last_verdict: str | None
+    last_part: str | None
+    heartbeat_age_s: float | None
+    trigger_p50_ms: float | None
+    trigger_p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectLive:
     """The inspect process now."""
 
@@ -88,6 +122,8 @@ class InspectLive:
     alarms: tuple[AlarmLine, ...]
     health: dict[str, float | None] = field(default_factory=dict)
     outbox: dict[str, float] = field(default_factory=dict)
+    triggers: dict[str, TriggerLive] = field(default_factory=dict)  # by camera
+    signals: dict[str, SignalLive] = field(default_factory=dict)
 
 
 def write_snapshot(path: Path, live: InspectLive) -> None:
@@ -118,7 +154,10 @@ def read_inspect(path: Path) -> InspectLive | None:
     try:
         cameras = {name: _camera(camera) for name, camera in value["cameras"].items()}
         alarms = tuple(AlarmLine(**_known(AlarmLine, alarm)) for alarm in value["alarms"])
-        return InspectLive(**{**_known(InspectLive, value), "cameras": cameras, "alarms": alarms})
+        triggers = {name: TriggerLive(**_known(TriggerLive, one)) for name, one in value.get("triggers", {}).items()}
+        signals = {name: SignalLive(**_known(SignalLive, one)) for name, one in value.get("signals", {}).items()}
+        own = {"cameras": cameras, "alarms": alarms, "triggers": triggers, "signals": signals}
+        return InspectLive(**{**_known(InspectLive, value), **own})
     except (KeyError, TypeError, AttributeError):
         return None
 

@@ -29,6 +29,8 @@ class Floor(Protocol):
 
     def counters(self) -> dict[str, Any]: ...
 
+    def trigger(self, camera: str, part: str | None, recipe: str | None) -> None: ...
+
     def acknowledge_alarm(self, code: str, subject: str) -> bool: ...
 
     def activate_model(self, name: str, digest: str, done: Done) -> None: ...
@@ -113,6 +115,10 @@ def _resume(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
     floor.set_paused(args.get("camera"), paused=False)
 
 
+def _trigger(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    floor.trigger(args["camera"], args.get("part"), args.get("recipe"))
+
+
 def _counters(floor: Floor, _args: Mapping[str, Any], _done: Done) -> dict[str, Any]:
     return floor.counters()
 
@@ -133,6 +139,7 @@ EXECUTORS: Mapping[str, Callable[[Floor, Mapping[str, Any], Done], Any]] = {
     "threshold": _threshold,
     "pause": _pause,
     "resume": _resume,
+    "trigger": _trigger,
     "counters": _counters,
     "alarm-ack": _alarm,
     "model": _model,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edge_agent.clock import rfc3339
-from edge_agent.processes.live import CameraLive, InspectLive
+from edge_agent.processes.live import CameraLive, InspectLive, SignalLive, TriggerLive
 from edge_agent.records import Inspection
 from edge_agent.sync.payloads import LastPayload, SummaryPayload
 
@@ -30,7 +30,22 @@ def telemetry(live: InspectLive) -> dict[str, float]:
     numbers.update({f"outbox_{name}": value for name, value in live.outbox.items()})
     for name, camera in live.cameras.items():
         numbers.update({f"{name}_{key}": value for key, value in _camera_numbers(camera).items()})
+    for name, trigger in live.triggers.items():
+        numbers.update({f"{name}_triggers_{key}": value for key, value in _trigger_numbers(trigger).items()})
+    for name, signal in live.signals.items():
+        numbers.update({f"signal_{name}_{key}": value for key, value in _signal_numbers(signal).items()})
     return numbers
+
+
+def _trigger_numbers(trigger: TriggerLive) -> dict[str, float]:
+    lost = {f"lost_{reason}": float(count) for reason, count in trigger.lost.items()}
+    return {"fired": trigger.fired, "waiting": trigger.waiting, "connected": float(trigger.connected), **lost}
+
+
+def _signal_numbers(signal: SignalLive) -> dict[str, float]:
+    numbers = {"written": signal.written, "missed": signal.missed, "connected": float(signal.connected)}
+    optional = {"trigger_p50_ms": signal.trigger_p50_ms, "trigger_p99_ms": signal.trigger_p99_ms}
+    return {**numbers, **{name: value for name, value in optional.items() if value is not None}}
 
 
 def _camera_numbers(camera: CameraLive) -> dict[str, float]:

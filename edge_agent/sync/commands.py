@@ -19,6 +19,7 @@ MAX_COMMAND_BYTES = 16 * 1024
 MAX_DEPTH = 6
 MAX_NODES = 256
 MAX_TEXT_CHARS = 1024
+MAX_PART_CHARS = 64
 ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -174,6 +175,16 @@ def _camera_or_all(args: Mapping[str, Any]) -> None:
         _text(args["camera"], "args.camera")
 
 
+def _trigger(args: Mapping[str, Any]) -> None:
+    _fields(args, "args", required=("camera",), optional=("part", "recipe"))
+    _text(args["camera"], "args.camera")
+    for name in ("part", "recipe"):
+        if name in args and (not isinstance(args[name], str) or not 0 < len(args[name]) <= MAX_PART_CHARS):
+            raise BadCommandError(
+                f"args.{name} is {_kind(args[name])}, expected a text of 1 to {MAX_PART_CHARS} characters"
+            )
+
+
 def _nothing(args: Mapping[str, Any]) -> None:
     _fields(args, "args", required=())
 
@@ -204,6 +215,11 @@ COMMANDS: Mapping[str, CommandShape] = {
         check=_camera_or_all,
     ),
     "resume": CommandShape(purpose="Judge again.", arguments="camera, or none for all", check=_camera_or_all),
+    "trigger": CommandShape(
+        purpose="A part is there: the next picture is its. For cameras with `trigger: mqtt`; give it an expiry.",
+        arguments="camera; part and recipe, where there are any (texts of 1 to 64 characters)",
+        check=_trigger,
+    ),
     "counters": CommandShape(purpose="Answer with the counters of every camera.", arguments="none", check=_nothing),
     "alarm-ack": CommandShape(
         purpose="A person has seen an alarm.", arguments="code and subject, as in the alarm", check=_alarm

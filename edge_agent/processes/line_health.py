@@ -1,0 +1,34 @@
+"""Whether a way to the line works: its loss and its return, told once each, become an alarm and its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from edge_agent.sync.alarms import Condition
+
+log = logging.getLogger(__name__)
+
+
+class LineHealth:
+    """Called as `note(active, text)` as often as one likes, from any thread. `code` is an alarm's."""
+
+    def __init__(self, code: str, subject: str, note: Callable[[Condition], None]) -> None:
+        self.lost = False
+        self.reason = ""
+        self._code = code
+        self._subject = subject
+        self._note = note
+        self._lock = threading.Lock()
+        self._told: bool | None = None
+
+    def __call__(self, active: bool, text: str) -> None:
+        with self._lock:
+            self.lost, self.reason = active, text if active else ""
+            if self._told is active:
+                return
+            self._told = active
+            level = logging.WARNING if active else logging.INFO
+            log.log(level, "%s=%s active=%s reason=%s", self._code, self._subject, active, text)
+            self._note(Condition(code=self._code, subject=self._subject, active=active, text=text))
