@@ -77,6 +77,11 @@ ALARM_CODES: Mapping[str, AlarmCode] = {
         "Check that it is the right one and looks as the old one did; then acknowledge.",
         latched=True,
     ),
+    "camera-controls": _code(
+        _WARNING,
+        "A control of a camera that is to be locked (exposure, gain, white balance, focus) does not hold.",
+        "Compare `controls` with what the text says the camera has; its parts go on being judged.",
+    ),
     "picture-unhealthy": _code(
         _CRITICAL,
         "Pictures of a camera cannot be trusted (frozen, repeated, dark, overexposed, blurred, moved): HOLD.",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edge_agent.clock import rfc3339
 from edge_agent.errors import BadMessageError
-from edge_agent.records import Alarm, Detection, Finding, Inspection, Region, Verdict
+from edge_agent.records import Alarm, CameraIdentity, Detection, Finding, Inspection, Region, Verdict
 from edge_agent.sync.payloads import (
     AckPayload,
     AckState,
@@ -113,7 +113,7 @@ def status_message(state: StatusState, *, session: str, version: str, reason: st
 
 def inspection_message(inspection: Inspection) -> Message:
     """`insp/<camera>`: a part that passed is a class of its own, because it is what may be evicted first."""
-    latency, device, trigger = inspection.latency, inspection.device, inspection.trigger
+    latency, trigger = inspection.latency, inspection.trigger
     payload = InspectionPayload(
         id=inspection.id,
         ts=rfc3339(inspection.captured_utc_s),
@@ -138,9 +138,7 @@ def inspection_message(inspection: Inspection) -> Message:
         ),
         recipe=inspection.recipe,
         triggered=None if trigger is None else rfc3339(trigger.utc_s),
-        device=None
-        if device is None
-        else DevicePayload(vendor=device.vendor, model=device.model, serial=device.serial, firmware=device.firmware),
+        device=device_payload(inspection.device),
         detections=tuple(_detection(found) for found in inspection.detections),
         findings=tuple(_finding(found) for found in inspection.findings),
     )
@@ -183,6 +181,15 @@ def _finding(found: Finding) -> FindingPayload:
         reason=found.reason.value if found.reason is not None else None,
         where=_region(found.where),
         detections=tuple(_detection(each) for each in found.detections),
+    )
+
+
+def device_payload(identity: CameraIdentity | None) -> DevicePayload | None:
+    """A camera's identity as it stands on the wire."""
+    if identity is None:
+        return None
+    return DevicePayload(
+        vendor=identity.vendor, model=identity.model, serial=identity.serial, firmware=identity.firmware
     )
 
 
