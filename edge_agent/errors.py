@@ -77,6 +77,18 @@ class BadMessageError(RefusedError):
     """A message that does not fit the envelope: oversize payload, illegal topic."""
 
 
+class BadLabelError(RefusedError):
+    """A label for a sample that is not there, of a class that is not known, or that contradicts what stands."""
+
+
+class BadEvidenceError(RefusedError):
+    """Something asked of the evidence store that it does not hold, or a picture in it that is damaged."""
+
+
+class SealedEvidenceError(RefusedError):
+    """Learning reached for the sealed hold-out."""
+
+
 class FatalError(EdgeAgentError):
     """A person has to change something before a start can succeed."""
 

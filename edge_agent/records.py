@@ -251,6 +251,64 @@ class Inspection:
     findings: tuple[Finding, ...] = ()
 
 
+class KeepReason(str, enum.Enum):
+    """Why a picture is kept as evidence."""
+
+    FAIL = "fail"
+    HOLD = "hold"
+    NEAR_THRESHOLD = "near-threshold"  # a little more or less, and the verdict would have been another
+    UNLIKE = "unlike"  # far from everything the model knows
+    RANDOM = "random"  # one of the few PASS that are kept to look at
+    REQUEST = "request"  # a person asked for it
+    IMPORT = "import"  # brought in from a folder or list
+
+
+class Standing(str, enum.Enum):
+    """What people have made of a sample so far."""
+
+    UNLABELLED = "unlabelled"
+    WAITING = "waiting"  # labelled, and a second opinion is still asked for
+    DISPUTED = "disputed"  # two people differ and nobody has decided
+    LABELLED = "labelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One kept picture, why it was kept, and what is held to be the truth about it.
+
+    `id` is the ULID of its inspection. `camera` is None for what was imported. `task` names the model that judges such
+    pictures ("surface"), `model` is the digest of the bundle that did. `group` is the physical thing it shows (part,
+    batch or time block): all its samples are `sealed`, which means never learned from, or none is. `label`, `score`
+    and `threshold` are the model's words; `truth` is the people's, None until `standing` is LABELLED. `file` is
+    relative to the store. `likeness` is the 64-bit perceptual hash.
+    """
+
+    id: str
+    task: str
+    captured_utc_s: float
+    group: str
+    kept: tuple[KeepReason, ...]
+    camera: str | None = None
+    part: str | None = None
+    recipe: str | None = None
+    verdict: Verdict | None = None
+    reason: HoldReason | None = None
+    label: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    where: Region | None = None
+    model: str | None = None
+    likeness: int | None = None
+    width_px: int = 0
+    height_px: int = 0
+    size_bytes: int = 0
+    file: str = ""
+    sealed: bool = False
+    legal_hold: bool = False
+    standing: Standing = Standing.UNLABELLED
+    truth: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
     """A condition that a person should know of. `code` is stable (docs/mqtt.md lists them); `subject` names the camera,

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -89,6 +89,50 @@ def replace_file(path: Path, content: bytes, *, durable: bool = True, mode: int 
             raise
         if durable:
             sync_directory(path.parent)
+
+
+def place_files(contents: Mapping[Path, bytes], *, mode: int = 0o640) -> None:
+    """Put new files where none are, all of them durable on return; a folder is synced once for all that went into it.
+
+    What is at a path already stays: for content-addressed names, where the same name means the same bytes. After a
+    fault or a crash each file is whole or absent, and files named `.NAME.new` may be left over.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError: some may have been placed, none in part.
+    """
+    folders = set()
+    for path, content in contents.items():
+        with storage_faults(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders |= {path.parent, path.parent.parent}
+            if path.exists():
+                continue
+            temporary = path.with_name(f".{path.name}.new")
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.rename(path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
+    for folder in folders:
+        with storage_faults(folder):
+            sync_directory(folder)
+
+
+def remove_file(path: Path) -> None:
+    """Take `path` away so that it stays away after a power cut; no fault where there is none.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError: it may still be there.
+    """
+    with storage_faults(path):
+        path.unlink(missing_ok=True)
+        sync_directory(path.parent)
 
 
 def open_database(path: Path, migrations: tuple[str, ...], *, read_only: bool = False) -> Connection:
