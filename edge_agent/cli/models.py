@@ -1,11 +1,14 @@
-"""Build, import, list, verify, activate and roll back model bundles.
+"""Build, pack, import, list, verify, activate and roll back model bundles.
 
-A bundle is a directory with a manifest, an encoder in one or more flavours, a head, and golden vectors. The store under
-the state directory keeps each by its digest; for each model name one pointer says which is active and which was before.
+A bundle is a directory with a manifest, golden answers, and an encoder with a head or a network of your own: a
+classifier, an anomaly model or a detector. The store under the state directory keeps each by its digest; for each model
+name one pointer says which is active and which was before.
 
 Examples:
   edge-agent models build --activate        build the default bundle (needs edge-agent[train]) and use it
   edge-agent models build --to DIR          build it here, to copy it to gateways
+  edge-agent models pack model.yaml --activate   make a bundle of your own ONNX file, and use it
+  edge-agent models example detector --to DIR    write a small network with a declaration that shows how
   edge-agent models import DIR --activate   take a bundle in, check it in a limited child process, use it
   edge-agent models list                    what is there, what is active
   edge-agent models verify                  let the active bundle reproduce its golden vectors on this device
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
     from edge_agent.models.encoder import RuntimeOptions
     from edge_agent.models.store import ModelStore, StoredModel
 
-SUMMARY = "build, import, list, verify, activate and roll back model bundles"
+SUMMARY = "build, pack, import, list, verify, activate and roll back model bundles"
 DEFAULT_STATE = Path("/var/lib/edge-agent")
 DEFAULT_NAME = "surface"
+# As models/build/examples.py has them: named here so that --help loads nothing.
+EXAMPLES = ("classifier", "anomaly", "detector", "detector-yolov5", "detector-rows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--to", type=Path, metavar="DIR", help="write the bundle here instead of into the store")
     build.add_argument("--activate", action="store_true", help="use it at once")
 
+    pack = actions.add_parser("pack", parents=[shared], help="make a bundle of your own ONNX file (docs/models.md)")
+    pack.add_argument("declaration", type=Path, metavar="FILE", help="YAML that says what the network takes and gives")
+    pack.add_argument("--to", type=Path, metavar="DIR", help="write the bundle here instead of into the store")
+    pack.add_argument("--activate", action="store_true", help="use it at once")
+
+    example = actions.add_parser("example", parents=[shared], help="write a small network and its declaration")
+    example.add_argument("kind", choices=EXAMPLES, help="what it is")
+    example.add_argument("--to", type=Path, metavar="DIR", required=True, help="folder to write into")
+
     take = actions.add_parser("import", parents=[shared], help="take a bundle directory into the store")
     take.add_argument("directory", type=Path)
     take.add_argument("--activate", action="store_true", help="use it at once")
@@ -83,6 +97,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     action: Callable[[argparse.Namespace], int] = {
         "build": _build,
+        "pack": _pack,
+        "example": _example,
         "import": _import,
         "list": _list,
         "show": _show,
@@ -151,6 +167,33 @@ def _build(arguments: argparse.Namespace) -> int:
         return _take(arguments, directory)
 
 
+def _pack(arguments: argparse.Namespace) -> int:
+    from edge_agent.clock import SystemClock
+    from edge_agent.models.build.declaration import load
+    from edge_agent.models.build.pack import pack
+    from edge_agent.models.manifests import kind_of
+
+    declared = load(arguments.declaration)
+    with tempfile.TemporaryDirectory(prefix="edge-agent-pack-") as temporary:
+        directory = arguments.to or Path(temporary)
+        packed = pack(declared, directory, SystemClock().utc_s())
+        manifest = packed.manifest
+        golden = ", ".join(f"{label} {score:.2f}" for label, score in packed.golden)
+        size = f"{manifest.input_px[0]} x {manifest.input_px[1]} px"
+        _say(arguments, f"packed {manifest.name} {manifest.version}, {kind_of(manifest)} of {size}; golden: {golden}")
+        if arguments.to is not None and not arguments.activate:
+            return _done(arguments, f"written to {directory}", {"digest": packed.digest, "golden": packed.golden})
+        return _take(arguments, directory)
+
+
+def _example(arguments: argparse.Namespace) -> int:
+    from edge_agent.models.build.examples import write
+
+    write(arguments.kind, arguments.to)
+    text = f"written to {arguments.to}: next, edge-agent models pack {arguments.to / 'model.yaml'} --activate"
+    return _done(arguments, text, {"directory": str(arguments.to)})
+
+
 def _pictures(directory: Path | None) -> list[Any]:
     from edge_agent.capture.picture import read_picture
 
@@ -217,26 +260,45 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps([_summary(model) for model in models], indent=2))
         return EXIT_OK
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from edge_agent.models.manifests import kind_of
 
     if not models:
         print("no models yet: `edge-agent models build --activate`, or `edge-agent models import DIR`")
         return EXIT_OK
-    table = Table("model", "version", "state", "digest", "created", "classes")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("model", "version", "kind", "state"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("digest", no_wrap=True, min_width=12)  # what the other verbs are given
+    table.add_column("fails from", justify="right")
+    table.add_column("classes")
     for model in models:
         manifest = model.manifest
-        classes = ", ".join(manifest.classes)
-        table.add_row(manifest.name, manifest.version, model.state, model.digest[:12], manifest.created[:10], classes)
+        table.add_row(
+            manifest.name,
+            manifest.version,
+            kind_of(manifest),
+            model.state,
+            model.digest[:12],
+            f"{manifest.threshold:.2f}",
+            ", ".join(name if name not in manifest.good_classes else f"{name} (good)" for name in manifest.classes),
+        )
     Console().print(table)
     return EXIT_OK
 
 
 def _summary(model: StoredModel) -> dict[str, Any]:
+    from edge_agent.models.manifests import kind_of
+
     manifest = model.manifest
     return {
         "name": manifest.name,
         "version": manifest.version,
+        "kind": kind_of(manifest),
+        "threshold": manifest.threshold,
         "state": model.state,
         "digest": model.digest,
         "created": manifest.created,

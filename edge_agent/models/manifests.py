@@ -28,5 +28,5 @@ def read(content: bytes) -> AnyManifest:
 
 
 def kind_of(manifest: AnyManifest) -> str:
-    """What people are told: "encoder and head", or the kind of network."""
-    return manifest.kind if isinstance(manifest, NetworkManifest) else "encoder and head"
+    """What people are told: "encoder + head", or the kind of network."""
+    return manifest.kind if isinstance(manifest, NetworkManifest) else "encoder + head"

@@ -239,8 +239,9 @@ def _inferred(model: ModelProto) -> Shapes:
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise BadBundleError(f"its shapes contradict one another ({str(error)[:300]})") from error
     graph = inferred.graph
+    constants = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
     shapes = {value.name: _shape(value) for value in (*graph.input, *graph.output, *graph.value_info)}
-    return {name: shape for name, shape in shapes.items() if shape is not None}
+    return constants | {name: shape for name, shape in shapes.items() if shape is not None}
 
 
 def _shape(value: ValueInfoProto) -> tuple[int, list[int]] | None:
