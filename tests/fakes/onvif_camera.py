@@ -150,7 +150,7 @@ class Responder:
             if not content:
                 return
             self.probes.append(content.decode())
-            identity = re.search(r"MessageID>([^<]+)<", self.probes[-1])[1]
+            identity = re.search(r"MessageID[^>]*>([^<]+)<", self.probes[-1])[1]
             for answer in self._answers:
                 self._socket.sendto(answer(identity), viewer)
 

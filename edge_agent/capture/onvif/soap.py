@@ -89,9 +89,19 @@ def named(root: Element, name: str) -> Iterator[Element]:
 
 def text_of(root: Element, name: str) -> str | None:
     """The text of the first element of this name, printable and short; None where there is none."""
+    words = words_of(root, name)
+    return None if words is None else printable(words)
+
+
+def words_of(root: Element, name: str) -> str | None:
+    """The text of the first element of this name as it came; None where there is none."""
     element = next(named(root, name), None)
-    words = "" if element is None else "".join(letter for letter in element.text or "" if letter.isprintable()).strip()
-    return words[:MOST_TEXT_CHARS] or None
+    return None if element is None else element.text
+
+
+def printable(words: str) -> str | None:
+    """What can be shown of it, cut to a line; None where nothing is left."""
+    return "".join(letter for letter in words if letter.isprintable()).strip()[:MOST_TEXT_CHARS] or None
 
 
 def fault(root: Element) -> str | None:
