@@ -36,9 +36,9 @@ ALL_CHECKS = frozenset(
 )
 
 # Two equal pictures of a sensor do not exist: its noise differs in some pixel. Three in a row, because a driver may
-# give one buffer twice; two where each picture was asked for by a part. A video encoder may leave out what it takes for
+# give one buffer twice; two where each picture is that of another part. A video encoder may leave out what it takes for
 # noise in a scene that stands still, so there it takes ten (docs/capture.md has what was seen).
-FROZEN_AFTER, FROZEN_AFTER_TRIGGERED, FROZEN_AFTER_IN_STREAM = 3, 2, 10
+FROZEN_AFTER, FROZEN_AFTER_OF_PARTS, FROZEN_AFTER_IN_STREAM = 3, 2, 10
 STREAMS = frozenset({"rtsp", "rtsps", "http", "https", "mjpeg", "gstreamer"})
 REMEMBERED = 64  # fingerprints; a loop of more pictures than these is not noticed
 
@@ -144,9 +144,11 @@ def default_checks(address: Address) -> frozenset[HoldReason]:
     return frozenset() if files else ALL_CHECKS
 
 
-def frozen_after(address: Address) -> int:
+def frozen_after(address: Address, *, triggered: bool) -> int:
     """Equal pictures in a row that mean a frozen camera."""
-    return FROZEN_AFTER_IN_STREAM if address.scheme in STREAMS else FROZEN_AFTER
+    if address.scheme in STREAMS:
+        return FROZEN_AFTER_IN_STREAM
+    return FROZEN_AFTER_OF_PARTS if triggered or address.scheme == "folder" else FROZEN_AFTER
 
 
 class Repeats:

@@ -46,7 +46,7 @@ def _cameras(live: InspectLive, width: int) -> Table:
     for name, camera in live.cameras.items():
         row: list[str | Text] = [
             name,
-            Text(_state(camera), style=STATE_STYLE.get(camera.state, "bold red")),
+            Text(_state(camera), style=STATE_STYLE.get(_state(camera), "bold red")),
             f"{camera.fps:.1f}",
             Text(str(camera.passed), "green"),
             Text(str(camera.failed), "red" if camera.failed else "dim"),
@@ -63,7 +63,10 @@ def _cameras(live: InspectLive, width: int) -> Table:
 
 
 def _state(camera: CameraLive) -> str:
-    return "paused" if camera.paused else camera.state
+    if camera.paused:
+        return "paused"
+    fine = camera.state != "streaming" or camera.picture in ("off", "healthy") or camera.picture.startswith("learning")
+    return camera.state if fine else camera.picture
 
 
 def _number(value: float | None) -> str:

@@ -25,6 +25,7 @@ Name = Annotated[
     StringConstraints(pattern=NAME_PATTERN),
     WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "x-expected": NAME}),
 ]
+Check = Literal["frozen", "repeated", "dark", "overexposed", "blurred", "moved"]
 # A level of an MQTT topic that no broker and no ACL pattern misreads: no / + # $, no spaces.
 LEVEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 LEVEL = "1 to 64 letters, digits, _ . or - (it becomes a level of every topic)"
@@ -219,6 +220,21 @@ class Camera(Inspection):
         le=1000,
     )
 
+    health: tuple[Check, ...] | None = key(
+        None,
+        "What is checked of the picture itself; each that fails is a HOLD and an alarm. Null: all for cameras and "
+        "watched folders, nothing for files, loops and the built-in line. [] checks nothing (docs/capture.md).",
+        apply=Apply.CAMERA,
+        example=("dark", "overexposed", "blurred", "moved"),
+        max_length=6,
+    )
+    health_frames: int = key(
+        30,
+        "Sound pictures from which the checks learn what this camera's pictures are like.",
+        apply=Apply.CAMERA,
+        ge=10,
+        le=200,
+    )
     trigger: Address | None = key(
         None,
         "What asks for a picture: null runs freely; `mqtt`, `modbus://HOST/coil/N` (polled), "

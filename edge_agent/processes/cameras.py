@@ -23,6 +23,7 @@ from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
 from edge_agent.config.sections import Camera
 from edge_agent.config.shapes import Shape
+from edge_agent.processes.picture_watch import PictureWatch
 from edge_agent.records import Drop, HoldReason, Region, Trigger
 from edge_agent.sync.alarms import Condition
 
@@ -129,10 +130,12 @@ class CameraCrew:
         note: Callable[[Condition], None],
         clock: Clock,
         rng: np.random.Generator,
+        pictures: PictureWatch,
         input_px: Callable[[str], tuple[int, int] | None] = lambda _camera: None,
         on_up: Callable[[str, bool], None] = lambda _camera, _up: None,
     ) -> None:
         self._queue = queue
+        self._pictures = pictures
         self._on_up = on_up
         self._input_px = input_px
         self._drop = drop
@@ -151,6 +154,7 @@ class CameraCrew:
             on_drop=self._dropped,
             clock=self._clock,
             prepare=lambda image: self._prepared(name, image),
+            examine=self._pictures.begin(name, camera, address_of(camera)),
             gate=gate,
             knock=knock_of(address_of(camera)),
         )
@@ -163,6 +167,7 @@ class CameraCrew:
         worker = self._workers.pop(name, None)
         if worker is not None:
             worker.stop()
+            self._pictures.end(name)
 
     def stop_all(self) -> None:
         """Stop every camera, and drop what still waits to be judged."""

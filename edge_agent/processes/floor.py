@@ -20,6 +20,7 @@ from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.models_in_use import Done, ModelsInUse
+from edge_agent.processes.picture_watch import PictureWatch
 from edge_agent.processes.signals import SignalCrew
 from edge_agent.processes.triggers import TriggerCrew
 from edge_agent.sync.alarms import Condition
@@ -34,6 +35,7 @@ class Parts:
 
     loop: InspectLoop
     crew: CameraCrew
+    pictures: PictureWatch
     triggers: TriggerCrew
     signals: SignalCrew
     models: ModelsInUse
@@ -154,6 +156,12 @@ class InspectFloor:
         names = frozenset(self.settings.cameras) if camera is None else frozenset({camera})
         now = self.overrides.paused | names if paused else self.overrides.paused - names
         self._override(dataclasses.replace(self.overrides, paused=now))
+
+    def relearn_pictures(self, camera: str) -> None:
+        self._known(camera)
+        if not self.parts.pictures.watches(camera):
+            raise BadCommandError(f"camera {camera!r} has no picture checks: `health` is empty, or it shows files")
+        self.parts.pictures.relearn(camera)
 
     def counters(self) -> dict[str, Any]:
         cameras = {}

@@ -206,6 +206,7 @@ class Heart:
                 latency_p99_ms=counts.latency_p99_ms,
                 stage_p50_ms=counts.stage_p50_ms,
                 paused=lane.paused if lane else False,
+                picture=floor.parts.pictures.state(name),
                 recent=tuple(_line(inspection) for inspection in counts.recent),
             )
         return found

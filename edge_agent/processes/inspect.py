@@ -35,6 +35,7 @@ from edge_agent.processes.heart import Body, Heart
 from edge_agent.processes.lanes import LaneBook
 from edge_agent.processes.models_in_use import ModelsInUse
 from edge_agent.processes.orders import Orders
+from edge_agent.processes.picture_watch import PictureWatch, ReferenceFiles
 from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
 from edge_agent.processes.signals import SignalCrew
 from edge_agent.processes.triggers import TriggerCrew
@@ -106,12 +107,14 @@ class _Process:
             clock=clock,
             on_fault=self._model_fault,
         )
+        pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note)
         crew = CameraCrew(
             queue,
             drop=loop.drop,
             note=self._note,
             clock=clock,
             rng=np.random.default_rng(),
+            pictures=pictures,
             input_px=loop.input_px,
             on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
@@ -119,6 +122,7 @@ class _Process:
         parts = Parts(
             loop=loop,
             crew=crew,
+            pictures=pictures,
             triggers=TriggerCrew(exchange, lose=crew.lose, note=self._note, clock=clock),
             signals=self._signals,
             models=models,

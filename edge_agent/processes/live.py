@@ -59,6 +59,7 @@ class CameraLive:
     latency_p99_ms: float | None
     stage_p50_ms: dict[str, float]
     paused: bool
+    picture: str = "off"  # "learning 12/30", "healthy", or what is wrong with its pictures
     recent: tuple[VerdictLine, ...] = ()
 
 

@@ -27,6 +27,8 @@ class Floor(Protocol):
 
     def set_paused(self, camera: str | None, *, paused: bool) -> None: ...
 
+    def relearn_pictures(self, camera: str) -> None: ...
+
     def counters(self) -> dict[str, Any]: ...
 
     def trigger(self, camera: str, part: str | None, recipe: str | None) -> None: ...
@@ -119,6 +121,10 @@ def _trigger(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
     floor.trigger(args["camera"], args.get("part"), args.get("recipe"))
 
 
+def _camera(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
+    floor.relearn_pictures(args["camera"])  # the only action so far
+
+
 def _counters(floor: Floor, _args: Mapping[str, Any], _done: Done) -> dict[str, Any]:
     return floor.counters()
 
@@ -140,6 +146,7 @@ EXECUTORS: Mapping[str, Callable[[Floor, Mapping[str, Any], Done], Any]] = {
     "pause": _pause,
     "resume": _resume,
     "trigger": _trigger,
+    "camera": _camera,
     "counters": _counters,
     "alarm-ack": _alarm,
     "model": _model,

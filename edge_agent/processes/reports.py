@@ -60,6 +60,8 @@ def _camera_numbers(camera: CameraLive) -> dict[str, float]:
         "failed": camera.failed,
         "held": camera.held,
     }
+    if camera.picture != "off":
+        numbers["picture_sound"] = int(camera.picture == "healthy" or camera.picture.startswith("learning"))
     numbers.update({f"dropped_{reason}": count for reason, count in camera.dropped.items()})
     numbers.update({f"skipped_{reason}": count for reason, count in camera.skipped.items()})
     optional = {
@@ -95,6 +97,7 @@ def summary(live: InspectLive, name: str, last: Inspection | None) -> SummaryPay
         in_flight=camera.captured - told,
         yield_fraction=camera.yield_share,
         fps=round(camera.fps, 2),
+        picture=camera.picture,
         last=None if last is None else _last(last),
     )
 

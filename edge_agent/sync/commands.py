@@ -169,6 +169,13 @@ def _threshold(args: Mapping[str, Any]) -> None:
         raise BadCommandError(f"args.value is {value!r}, expected a number from 0 to 1")
 
 
+def _camera(args: Mapping[str, Any]) -> None:
+    _fields(args, "args", required=("camera", "action"))
+    _text(args["camera"], "args.camera")
+    if args["action"] != "relearn":
+        raise BadCommandError(f"args.action is {args['action']!r}, expected relearn")
+
+
 def _camera_or_all(args: Mapping[str, Any]) -> None:
     _fields(args, "args", required=(), optional=("camera",))
     if "camera" in args:
@@ -219,6 +226,11 @@ COMMANDS: Mapping[str, CommandShape] = {
         purpose="A part is there: the next picture is its. For cameras with `trigger: mqtt`; give it an expiry.",
         arguments="camera; part and recipe, where there are any (texts of 1 to 64 characters)",
         check=_trigger,
+    ),
+    "camera": CommandShape(
+        purpose="Learn anew what a camera's sound pictures look like, after a change on purpose (docs/capture.md).",
+        arguments="camera; action: relearn",
+        check=_camera,
     ),
     "counters": CommandShape(purpose="Answer with the counters of every camera.", arguments="none", check=_nothing),
     "alarm-ack": CommandShape(

@@ -71,6 +71,7 @@ MEANINGS: Mapping[str, str] = {
     "in_flight": "Frames captured and not judged yet.",
     "yield_fraction": "passed / (passed + failed), 0 to 1; null before the first.",
     "fps": "Frames judged per second, lately.",
+    "picture": "What its pictures are like as pictures: off (not checked), learning n/of, healthy, or what is wrong.",
     "last": "The newest inspection, in short.",
     "severity": "How urgently a person is needed.",
     "code": "One of the alarm codes below.",

@@ -85,6 +85,7 @@ def examples() -> dict[str, bytes]:
         in_flight=1,
         yield_fraction=0.994163,
         fps=9.8,
+        picture="healthy",
         last=last,
     )
     alarm = Alarm(

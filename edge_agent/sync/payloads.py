@@ -169,7 +169,8 @@ class SummaryPayload:
     """Counts of one camera since `since`: captured = passed + failed + held + in_flight.
 
     `held_by_reason` splits `held`, dropped frames included: a part that was not judged is held, never silent.
-    `yield_fraction` is passed / (passed + failed), null before the first of them.
+    `yield_fraction` is passed / (passed + failed), null before the first of them. `picture` is what its pictures are
+    like as pictures: off, learning n/of, healthy, or the reason for which they are held.
     """
 
     v: int = VERSION
@@ -186,6 +187,7 @@ class SummaryPayload:
     yield_fraction: float | None
     fps: float
     last: LastPayload | None
+    picture: str = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

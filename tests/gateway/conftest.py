@@ -16,6 +16,8 @@ from tests.fakes.tiny_model import tiny_bundle
 from tests.gateway.witness import Witness
 
 GOOD, SCRATCHED = "good.png", "scratched.png"
+# For streams of a drawn picture: without noise it repeats itself exactly, as no camera does.
+NO_SENSOR = {"health": []}
 
 
 def picture(seed, *, line=False, size_px=32):

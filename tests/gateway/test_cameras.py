@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from tests.fakes.rtsp_server import RtspServer
-from tests.gateway.conftest import picture, save
+from tests.gateway.conftest import NO_SENSOR, picture, save
 from tests.gateway.witness import Witness, without_gaps
 from tests.waiting import until
 
@@ -35,7 +35,9 @@ def test_a_missing_camera_is_an_alarm_and_the_others_go_on(gateway_with, line, w
 def test_an_unplugged_camera_is_a_retained_alarm_and_recovers_when_it_returns(gateway_with, line, broker, witness):
     with RtspServer(fps=15) as server:
         port = server.port
-        gateway = gateway_with({"top": line, "net": {"source": server.url, "mode": "trained", **IMPATIENT}}).start()
+        gateway = gateway_with(
+            {"top": line, "net": {"source": server.url, "mode": "trained", **NO_SENSOR, **IMPATIENT}}
+        ).start()
         until(lambda: len(witness.parts("net")) > 5)
         server.kill()
 
@@ -60,7 +62,7 @@ def test_an_unplugged_camera_is_a_retained_alarm_and_recovers_when_it_returns(ga
 @pytest.mark.rtsp
 def test_a_camera_that_hangs_is_told_as_stalled_and_is_judged_again_when_it_goes_on(gateway_with, line, witness):
     with RtspServer(fps=15) as server:
-        gateway_with({"top": line, "net": {"source": server.url, "mode": "trained", **IMPATIENT}}).start()
+        gateway_with({"top": line, "net": {"source": server.url, "mode": "trained", **NO_SENSOR, **IMPATIENT}}).start()
         until(lambda: len(witness.parts("net")) > 5)
 
         server.freeze()

@@ -6,6 +6,7 @@ from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from tests.fakes.rtsp_server import RtspServer
 from tests.fakes.tiny_model import tiny_bundle
+from tests.gateway.conftest import NO_SENSOR
 from tests.gateway.witness import cameras_of, without_gaps
 from tests.waiting import until
 
@@ -28,7 +29,7 @@ def test_under_overload_the_books_balance_and_every_captured_frame_has_exactly_o
     gateway_with, slow_models, witness
 ):
     with RtspServer(fps=60) as server:
-        camera = {"source": server.url, "mode": "trained", "fps": 60, "queue": 1}
+        camera = {"source": server.url, "mode": "trained", "fps": 60, "queue": 1, **NO_SENSOR}
         cameras = {name: dict(camera) for name in ("left", "middle", "right")}
         gateway = gateway_with(cameras, models=slow_models).start()
         until(lambda: all(_dropped(witness, name) > DROPPED for name in cameras), 30)
