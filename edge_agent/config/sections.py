@@ -11,6 +11,7 @@ from pydantic import PlainSerializer, SecretStr, StringConstraints, ValidationIn
 from pydantic.json_schema import WithJsonSchema
 
 from edge_agent.config.controls import ControlKeys, unlockable
+from edge_agent.config.evidence import Keeping
 from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
 from edge_agent.config.redact import HIDDEN, redact
@@ -160,7 +161,7 @@ class Camera(Inspection):
         max_length=1024,
         repr=False,
     )
-    fps: float = key(10.0, "Frames per second that are judged at most.", apply=Apply.CAMERA, ge=0.1, le=240)
+    fps: float = key(10.0, "Frames per second that are judged at most.", apply=Apply.CAMERA, ge=0.1, le=1000)
     roi: Shape | None = key(
         None,
         "The region that is judged: [x, y, width, height] or a list of points [x, y], in fractions of the frame.",
@@ -219,7 +220,14 @@ class Camera(Inspection):
         ge=1,
         le=1000,
     )
-
+    evidence: Keeping | None = key(
+        None,
+        "Which pictures of this camera are kept, where that differs from the section `evidence`: any of its keys from "
+        "`keep` to `format`.",
+        apply=Apply.LIVE,
+        expected="a map of keys of evidence",
+        example={"pass_share": 0.02},
+    )
     health: tuple[Check, ...] | None = key(
         None,
         "What is checked of the picture itself; each that fails is a HOLD and an alarm. Null: all for cameras and "

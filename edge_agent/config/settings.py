@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from edge_agent.config import nodes
+from edge_agent.config.evidence import Evidence, Keeping
 from edge_agent.config.faults import InvalidConfigError, Place, fault_at
 from edge_agent.config.keys import REQUIRED, Apply, Section, key, refuse
 from edge_agent.config.migrate import MIGRATIONS, VERSION, Migration, migrate
@@ -46,6 +47,7 @@ class Settings(Section):
     version: Literal[1] = key(REQUIRED, "Version of the format of this file.", example=1)
     site: Site = key(REQUIRED, "Where this gateway stands.")
     inspection: Inspection = Field(default=Inspection(), description="How parts are judged, for every camera.")
+    evidence: Evidence = Field(default=Evidence(), description="Pictures kept for labels and learning.")
     cameras: collections.abc.Mapping[Name, Camera] = key(
         REQUIRED,
         "The cameras by name.",
@@ -85,6 +87,10 @@ class Settings(Section):
     def topic_root(self) -> str:
         """The levels above the gateway in every topic."""
         return self.mqtt.root or self.site.root
+
+    def keeping(self, camera: str) -> Keeping:
+        """Which pictures of a camera are kept."""
+        return self.cameras[camera].evidence or self.evidence
 
     @property
     def digest(self) -> str:
@@ -141,6 +147,7 @@ def loads(
     secrets = Secrets(directory, os.environ if environment is None else environment)
     tree = migrate(nodes.read(content, str(file)), VERSION, migrations)
     merged = inherit(tree, "inspection", "cameras", Inspection.model_fields)
+    merged = inherit(merged, "evidence", "cameras", Keeping.model_fields, within="evidence")
 
     def find_secret(name: str, place: Place, key: str) -> str:
         mine = secrets_of is None or key.split(".", maxsplit=1)[0] in secrets_of

@@ -50,7 +50,7 @@ def render(draft: Draft) -> str:
         shown = _keys(("cameras", name), keys, 4, shared=("inspection",))
         lines += [f"  {name}:", *(line for line in shown if position == 0 or not line.lstrip().startswith("#")), ""]
     lines += _section(draft, "mqtt", draft.mqtt)
-    for name in ("storage", "models", "outbox", "telemetry", "device", "logging"):
+    for name in ("storage", "models", "evidence", "outbox", "telemetry", "device", "logging"):
         lines += _section(draft, name, draft.storage if name == "storage" else {})
     return "\n".join(lines).rstrip() + "\n"
 

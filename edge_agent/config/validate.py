@@ -54,19 +54,29 @@ def _values(node: Node, find_secret: FindSecret, path: Path, collected: list[Fau
         return ""
 
 
-def inherit(node: Mapping, section: str, into: str, names: Iterable[str]) -> Mapping:
+def inherit(node: Mapping, section: str, into: str, names: Iterable[str], *, within: str | None = None) -> Mapping:
     """The tree in which every map under `into` also has those keys of `section` that it does not repeat itself.
 
-    Inherited entries keep their place, so a fault in one is reported where it is written, once.
+    `within` names a map inside each of them that inherits in its place, where it is there. Inherited entries keep their
+    place, so a fault in one is reported where it is written, once.
     """
     shared, heirs = node.entry(section), node.entry(into)
     if shared is None or heirs is None or not (isinstance(shared.node, Mapping) and isinstance(heirs.node, Mapping)):
         return node
     allowed = frozenset(names)
     given = tuple(entry for entry in shared.node.entries if entry.name in allowed)
-    entries = tuple(_with_inherited(heir, given) for heir in heirs.node.entries)
-    merged = Entry(place=heirs.place, name=into, node=Mapping(place=heirs.node.place, entries=entries))
-    return Mapping(place=node.place, entries=tuple(merged if e is heirs else e for e in node.entries))
+    merged = heirs.node
+    for heir in heirs.node.entries:
+        if within is None:
+            merged = _replace(merged, heir, _with_inherited(heir, given))
+        elif isinstance(heir.node, Mapping) and (inner := heir.node.entry(within)):
+            filled = _replace(heir.node, inner, _with_inherited(inner, given))
+            merged = _replace(merged, heir, Entry(place=heir.place, name=heir.name, node=filled))
+    return _replace(node, heirs, Entry(place=heirs.place, name=into, node=merged))
+
+
+def _replace(node: Mapping, old: Entry, new: Entry) -> Mapping:
+    return Mapping(place=node.place, entries=tuple(new if entry is old else entry for entry in node.entries))
 
 
 def _with_inherited(heir: Entry, given: tuple[Entry, ...]) -> Entry:
