@@ -21,6 +21,8 @@ MODBUS_PORT = 502
 # 502 needs a privilege that we do not have.
 MODBUS_SERVER_PORT = 5020
 OPCUA_PORT = 4840
+# As many as there may be cameras, 24 registers each (signals.py).
+LAST_BLOCK = CELLS - 64 * 24
 MOST_TEXT_REGISTERS, MOST_NUMBER_REGISTERS = 32, 4
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
 _MODBUS = re.compile(rf"//{_HOST}/(coil|discrete|holding|input)/([0-9]{{1,5}})")
@@ -276,6 +278,7 @@ def _modbus_signal(target: str, options: _Options) -> ModbusSignal:
     host, port, table, start = _modbus(target, MODBUS_PORT)
     if table is not Table.HOLDING:
         raise ConfigError(f"{table.value}/{start}, a verdict is written into holding/N")
+    _check_room(start)
     return ModbusSignal(
         host=host,
         port=port,
@@ -290,7 +293,13 @@ def _modbus_server_signal(target: str, _options: _Options) -> ModbusSignal:
     host, port, table, start = _modbus(target, MODBUS_SERVER_PORT)
     if table.of_bits:
         raise ConfigError(f"{table.value}/{start}, a verdict stands in holding/N or input/N")
+    _check_room(start)
     return ModbusSignal(host=host, port=port, table=table, start=start, serve=True)
+
+
+def _check_room(start: int) -> None:
+    if start > LAST_BLOCK:
+        raise ConfigError(f"register {start}, expected 0 to {LAST_BLOCK}: the blocks of 64 cameras must fit")
 
 
 def _modbus(target: str, default_port: int) -> tuple[str, int, Table, int]:
