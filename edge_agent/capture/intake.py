@@ -18,6 +18,7 @@ from edge_agent.capture.load import EveryNth, Load, RateLimit
 from edge_agent.capture.picture import Image
 from edge_agent.capture.queue import DEFAULT_CAPACITY, FrameQueue
 from edge_agent.capture.source import Picture, Source
+from edge_agent.capture.states import backoff_s
 from edge_agent.capture.view import EVERYTHING, View, apply
 from edge_agent.clock import Clock
 from edge_agent.errors import BadPictureError
@@ -67,8 +68,8 @@ class Wiring:
     `prepare` gives a view the size the camera's model takes, None while there is no model: done here, so that cameras
     share the work and the inspect thread is left with inference; `examine` says what is wrong with a view as a picture.
     `on_identity` hears which camera answered, each time one came up, and again where it says so only later; `on_unheld`
-    which of its locks do not hold. `knock` asks whether something is there to be opened. `gate` None: the camera runs
-    freely.
+    which of its locks do not hold. `knock` asks whether something is there to be opened; `backoff_s` says how
+    long to wait after so many faults. `gate` None: the camera runs freely.
     """
 
     plan: CameraPlan
@@ -81,6 +82,7 @@ class Wiring:
     on_identity: Callable[[str, CameraIdentity | None], None] = lambda _camera, _identity: None
     on_unheld: Callable[[str, tuple[str, ...]], None] = lambda _camera, _unheld: None
     knock: Knock | None = None
+    backoff_s: Callable[[int, float], float] = backoff_s
     gate: Gate | None = None
 
 

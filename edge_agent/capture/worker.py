@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_agent.capture.intake import Wiring, lose
 from edge_agent.capture.reader import Reader
-from edge_agent.capture.states import HEALTHY_S, TABLE, CameraEvent, CameraState, backoff_s
+from edge_agent.capture.states import HEALTHY_S, TABLE, CameraEvent, CameraState
 from edge_agent.records import CameraIdentity, HoldReason, Trigger
 
 # Readers left behind in a driver: each holds a connection and a picture or two. When so many hang, the next one waits
@@ -145,7 +145,7 @@ class CameraWorker:
         self._reader.start()
 
     def _backoff_s(self) -> float:
-        return backoff_s(max(1, self._status.failures), float(self._rng.random()))
+        return self._wiring.backoff_s(max(1, self._status.failures), float(self._rng.random()))
 
     def _change(self, event: CameraEvent, reason: str) -> bool:
         """Move along the table and tell; False when the table has no such move from here."""

@@ -23,6 +23,12 @@ from edge_agent.models.store import ModelStore
 
 CACHE = Path(".cache/bench")
 POLL_S = 0.005
+# As in systemd/edge-agent-inspect.service.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "67108864",
+    "MALLOC_TRIM_THRESHOLD_": "134217728",
+    "MALLOC_ARENA_MAX": "2",
+}
 
 
 def default_store() -> Path:
@@ -65,16 +71,9 @@ def write_cameras(folder: Path, cameras: Mapping[str, Mapping[str, object]], *, 
 @contextlib.contextmanager
 def running(config: Path, process: str) -> Iterator[psutil.Process]:
     """One process of the gateway, as its unit starts it."""
-    environment = {
-        **os.environ,
-        # As in systemd/edge-agent-inspect.service.
-        "MALLOC_MMAP_THRESHOLD_": "67108864",
-        "MALLOC_TRIM_THRESHOLD_": "134217728",
-        "MALLOC_ARENA_MAX": "2",
-    }
     log = (config.parent / f"{process}.log").open("wb")
     command = [sys.executable, "-m", "edge_agent", "serve", process, "--config", str(config)]
-    with log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as child:
+    with log, subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **MALLOC}) as child:
         try:
             yield psutil.Process(child.pid)
         finally:
