@@ -8,7 +8,6 @@ The parts in front of a camera differ; so each reading has the reach that the so
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -145,7 +144,7 @@ def from_json(content: bytes) -> Reference:
             expected={name: _expected(plain["expected"][name]) for name in READINGS},
             template=None if plain["template"] is None else _unpacked(plain["template"], small_size((height, width))),
         )
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptStoreError(f"not a reference of pictures: {error!r}") from error
 
 
