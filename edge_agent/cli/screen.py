@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from edge_agent.processes.identities import describe
 from edge_agent.processes.live import CameraLive, InspectLive, VerdictLine
 
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "HOLD": "bold yellow"}
@@ -28,7 +29,7 @@ def screen(live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: s
         how = "edge-agent run, or systemctl start edge-agent.target"
         body: RenderableType = Text(f"inspect: not running ({how})", "red")
     else:
-        body = Group(_cameras(live, width), _recent(live), *_alarms(live))
+        body = Group(_cameras(live, width), *_devices(live), _recent(live), *_alarms(live))
     everything = Group(body, _footer(live, sync))
     return Panel(everything, title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width)
 
@@ -67,6 +68,15 @@ def _state(camera: CameraLive) -> str:
         return "paused"
     fine = camera.state != "streaming" or camera.picture in ("off", "healthy") or camera.picture.startswith("learning")
     return camera.state if fine else camera.picture
+
+
+def _devices(live: InspectLive) -> list[RenderableType]:
+    """Which cameras answer, a line each, as far as they say."""
+    return [
+        Text(f" {name}: {describe(camera.device)}", "dim", no_wrap=True, overflow="ellipsis")
+        for name, camera in live.cameras.items()
+        if camera.device is not None
+    ]
 
 
 def _number(value: float | None) -> str:

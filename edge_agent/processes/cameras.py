@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from edge_agent.capture.addresses import Address, parse, with_login
+from edge_agent.capture.controls import AS_IT_IS, Controls
 from edge_agent.capture.intake import CameraPlan, Gate, Wiring
 from edge_agent.capture.knock import knock_of
 from edge_agent.capture.load import Load
+from edge_agent.capture.onvif.device import ask_identity
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources import make_source
+from edge_agent.capture.sources.identified import IdentifiedSource
 from edge_agent.capture.states import CameraState
 from edge_agent.capture.view import Polygon, View
+from edge_agent.capture.web import Place, place_of
 from edge_agent.capture.worker import CameraStatus, CameraWorker
 from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
 from edge_agent.config.sections import Camera
 from edge_agent.config.shapes import Shape
+from edge_agent.processes.identities import Identities
 from edge_agent.processes.picture_watch import PictureWatch
 from edge_agent.records import Drop, HoldReason, Region, Trigger
 from edge_agent.sync.alarms import Condition
@@ -101,6 +108,7 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
         ConfigError: the address cannot be read.
     """
     address = address_of(camera)
+    service = onvif_of(camera, address)
 
     def make(stop: threading.Event) -> Source:
         terms = Terms(
@@ -109,17 +117,38 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
             open_timeout_s=camera.open_timeout_s,
             read_timeout_s=camera.read_timeout_s,
             tls_verify=camera.tls_verify,
+            controls=_controls(camera),
         )
-        return make_source(address, terms)
+        source = make_source(address, terms)
+        if service is None:
+            return source
+        return IdentifiedSource(source, lambda: ask_identity(service, clock), clock)
 
     return make
+
+
+def onvif_of(camera: Camera, address: Address) -> Place | None:
+    """Where to ask which camera it is, with the login of its stream; None where the configuration names no place."""
+    if camera.onvif is None:
+        return None
+    login = urlsplit(address.target)
+    return dataclasses.replace(
+        place_of(camera.onvif, tls_verify=camera.tls_verify),
+        username=None if login.username is None else unquote(login.username),
+        password=unquote(login.password or ""),
+    )
+
+
+def _controls(camera: Camera) -> Controls:
+    return AS_IT_IS if camera.controls is None else Controls(**camera.controls.model_dump())
 
 
 class CameraCrew:
     """Starts, stops and replaces the workers; turns their states into alarms. Used by the main thread.
 
     `drop` and `note` hear of dropped frames and of conditions, from camera threads. `input_px` says which size of
-    picture a camera's model takes now, None while it has none. `on_up` hears whether a camera gives pictures.
+    picture a camera's model takes now, None while it has none. `identities` hears which camera answers, `on_up` whether
+    it gives pictures.
     """
 
     def __init__(
@@ -131,12 +160,14 @@ class CameraCrew:
         clock: Clock,
         rng: np.random.Generator,
         pictures: PictureWatch,
+        identities: Identities,
         input_px: Callable[[str], tuple[int, int] | None] = lambda _camera: None,
         on_up: Callable[[str, bool], None] = lambda _camera, _up: None,
     ) -> None:
         self._queue = queue
-        self._pictures = pictures
         self._on_up = on_up
+        self._pictures = pictures
+        self._identities = identities
         self._input_px = input_px
         self._drop = drop
         self._note = note
@@ -154,9 +185,11 @@ class CameraCrew:
             on_drop=self._dropped,
             clock=self._clock,
             prepare=lambda image: self._prepared(name, image),
-            examine=self._pictures.begin(name, camera, address_of(camera)),
             gate=gate,
+            examine=self._pictures.begin(name, camera, address_of(camera)),
             knock=knock_of(address_of(camera)),
+            on_identity=self._identities.found,
+            on_unheld=self._identities.held,
         )
         worker = CameraWorker(wiring, self._changed, self._rng)
         self._workers[name] = worker

@@ -18,6 +18,7 @@ from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.identities import EXCHANGED, Identities
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.models_in_use import Done, ModelsInUse
 from edge_agent.processes.picture_watch import PictureWatch
@@ -35,9 +36,10 @@ class Parts:
 
     loop: InspectLoop
     crew: CameraCrew
-    pictures: PictureWatch
     triggers: TriggerCrew
     signals: SignalCrew
+    pictures: PictureWatch
+    identities: Identities
     models: ModelsInUse
     book: LaneBook
     counters: Counters
@@ -68,6 +70,7 @@ class InspectFloor:
         self.parts.models.start(self.model_names, progress)
         self.relane()
         self._tell_line()
+        self.parts.identities.settle(self.settings.cameras)
         for name in self.settings.cameras:
             self._start_camera(name)
 
@@ -97,6 +100,7 @@ class InspectFloor:
         for name in gone:
             self.parts.triggers.stop(name)
             self.parts.crew.stop(name)
+        self.parts.identities.settle(settings.cameras)
         self.relane()
         for name in sorted(reopened - gone):
             self._start_camera(name)
@@ -181,7 +185,12 @@ class InspectFloor:
         self.parts.triggers.fire(camera, part, recipe)
 
     def acknowledge_alarm(self, code: str, subject: str) -> bool:
-        return self.parts.desk.acknowledge(code, subject)
+        if code != EXCHANGED:
+            return self.parts.desk.acknowledge(code, subject)
+        self.parts.identities.accept(subject)
+        known = self.parts.desk.acknowledge(code, subject)
+        self.parts.identities.look_again(subject)
+        return known
 
     def activate_model(self, name: str, digest: str, done: Done) -> None:
         self._known_model(name)

@@ -30,6 +30,7 @@ from edge_agent.sync.alarms import Condition
 from edge_agent.sync.messages import (
     Message,
     config_state_message,
+    device_payload,
     info_message,
     model_state_message,
     summary_message,
@@ -123,6 +124,7 @@ class Heart:
                 source=redact(camera.source),
                 model=camera.model,
                 digest=models.models[camera.model].digest if camera.model in models.models else None,
+                device=device_payload(floor.parts.identities.of(name)),
             )
             for name, camera in floor.settings.cameras.items()
         )
@@ -206,6 +208,8 @@ class Heart:
                 latency_p99_ms=counts.latency_p99_ms,
                 stage_p50_ms=counts.stage_p50_ms,
                 paused=lane.paused if lane else False,
+                device=floor.parts.identities.of(name),
+                unheld=floor.parts.identities.unheld(name),
                 picture=floor.parts.pictures.state(name),
                 recent=tuple(_line(inspection) for inspection in counts.recent),
             )

@@ -32,6 +32,7 @@ from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.floor import InspectFloor, Parts
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.heart import Body, Heart
+from edge_agent.processes.identities import Identities
 from edge_agent.processes.lanes import LaneBook
 from edge_agent.processes.models_in_use import ModelsInUse
 from edge_agent.processes.orders import Orders
@@ -108,6 +109,7 @@ class _Process:
             on_fault=self._model_fault,
         )
         pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note)
+        identities = Identities(state_dir / "cameras.json", self._note)
         crew = CameraCrew(
             queue,
             drop=loop.drop,
@@ -115,6 +117,7 @@ class _Process:
             clock=clock,
             rng=np.random.default_rng(),
             pictures=pictures,
+            identities=identities,
             input_px=loop.input_px,
             on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
@@ -122,9 +125,10 @@ class _Process:
         parts = Parts(
             loop=loop,
             crew=crew,
-            pictures=pictures,
             triggers=TriggerCrew(exchange, lose=crew.lose, note=self._note, clock=clock),
             signals=self._signals,
+            pictures=pictures,
+            identities=identities,
             models=models,
             book=LaneBook(GoodOnlyFiles(state_dir / "good-only")),
             counters=counters,
@@ -180,6 +184,8 @@ class _Process:
         self._floor.parts.models.watch(self._floor.model_names)
         if self._floor.parts.models.poll():
             self._floor.relane()
+            self._heart.announce()
+        if self._floor.parts.identities.take_news():
             self._heart.announce()
         self._heart.beat()
 

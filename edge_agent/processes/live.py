@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_agent.records import CameraIdentity
 from edge_agent.storage import replace_file
 
 STALE_AFTER_S = 5.0
@@ -60,6 +61,8 @@ class CameraLive:
     stage_p50_ms: dict[str, float]
     paused: bool
     picture: str = "off"  # "learning 12/30", "healthy", or what is wrong with its pictures
+    device: CameraIdentity | None = None  # the camera that answers, as far as it says
+    unheld: tuple[str, ...] = ()  # locks of `controls` that do not hold, a line each
     recent: tuple[VerdictLine, ...] = ()
 
 
@@ -181,7 +184,10 @@ def _is_fresh(written_utc_s: object, now_utc_s: float) -> bool:
 
 def _camera(value: dict[str, Any]) -> CameraLive:
     recent = tuple(VerdictLine(**_known(VerdictLine, line)) for line in value.get("recent", ()))
-    return CameraLive(**{**_known(CameraLive, value), "recent": recent})
+    said = value.get("device")
+    device = CameraIdentity(**_known(CameraIdentity, said)) if said is not None else None
+    unheld = tuple(value.get("unheld", ()))
+    return CameraLive(**{**_known(CameraLive, value), "recent": recent, "device": device, "unheld": unheld})
 
 
 def _known(record: type, value: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from edge_agent.sync.messages import (
     ack_message,
     alarm_message,
     config_state_message,
+    device_payload,
     info_message,
     inspection_message,
     model_state_message,
@@ -96,7 +97,13 @@ def examples() -> dict[str, bytes]:
         active=True,
         since_utc_s=_UTC_S,
     )
-    camera = CameraInfo(name="press-3-top", source="rtsp://10.0.0.12/stream1", model="surface", digest=_DIGEST)
+    camera = CameraInfo(
+        name="press-3-top",
+        source="rtsp://10.0.0.12/stream1",
+        model="surface",
+        digest=_DIGEST,
+        device=device_payload(inspection.device),
+    )
     info = InfoPayload(
         ts=_TS,
         gateway="gw-07",

@@ -34,13 +34,26 @@ class StatusPayload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePayload:
+    """Which camera it is, as it says itself; null where it does not say."""
+
+    vendor: str | None
+    model: str | None
+    serial: str | None
+    firmware: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraInfo:
-    """A camera as configured. `source` has its credentials removed; `model` names a bundle."""
+    """A camera as configured. `source` has its credentials removed; `model` names a bundle; `device` is the camera that
+    answers there, null where it does not say.
+    """
 
     name: str
     source: str
     model: str
     digest: str | None
+    device: DevicePayload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +96,6 @@ class LatencyPayload:
     encode: float
     decide: float
     total: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevicePayload:
-    """Which camera took the picture, as it says itself; null where it does not say."""
-
-    vendor: str | None
-    model: str | None
-    serial: str | None
-    firmware: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edge_agent.cli import main
 from edge_agent.cli.init import _draft, gateway_name
@@ -12,6 +13,8 @@ from edge_agent.config.template import render
 from edge_agent.device.detect import Device, choose
 from edge_agent.device.profile import profiles
 from edge_agent.device.video import VideoDevice
+from tests.capture.test_discovery import EYE, match
+from tests.fakes.onvif_camera import Responder
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +75,21 @@ def test_without_a_camera_a_drawn_one_stands_in_and_says_so(here):
 )
 def test_a_host_name_becomes_the_name_of_a_gateway(host, name):
     assert gateway_name(host) == name
+
+
+def test_discovery_prints_the_cameras_with_the_lines_that_the_file_needs_and_writes_nothing(here, capsys):
+    with Responder(match(EYE), lambda _identity: b"nonsense") as responder:
+        assert main(["init", "--discover", "{}:{}".format(*responder.target)]) == 0
+
+    out = capsys.readouterr().out
+    assert f"onvif    {EYE}\n         Acme Eye, E4\n" in out
+    assert "note     onvif: 1 answers were none and are ignored" in out
+    lines = out[out.index("cameras:") :]
+    eye = {"source": "rtsp://10.0.0.12/PATH-OF-ITS-STREAM", "onvif": EYE}
+    assert eye in yaml.safe_load(lines)["cameras"].values()
+    assert not list(here.iterdir())
+
+
+def test_an_address_for_discovery_that_is_none_is_refused(capsys):
+    assert main(["init", "--discover", "10.0.0.12:port"]) == 2
+    assert "expected HOST or HOST:PORT" in capsys.readouterr().err

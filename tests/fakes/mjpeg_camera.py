@@ -89,7 +89,7 @@ class MjpegCamera:
 
     def __init__(self, *, size=(48, 64), fps=50.0, port=0, login=None, scheme="digest", certificate=None):
         self.size, self.fps, self.login, self.scheme = size, fps, login, scheme
-        self.viewers = 0
+        self.viewers = self.cuts = 0
         self.closing = threading.Event()
         self._flowing = threading.Event()
         self._flowing.set()
@@ -110,6 +110,10 @@ class MjpegCamera:
 
     def freeze(self):
         self._flowing.clear()
+
+    def cut(self):
+        """Whoever watches now is cut off, and may come again."""
+        self.cuts += 1
 
     def thaw(self):
         self._flowing.set()
@@ -159,14 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, boundary, make):
         camera = self.server.camera
-        camera.viewers += 1
+        camera.viewers, cuts = camera.viewers + 1, camera.cuts
         self.send_response(200)
         self.send_header("Content-Type", f'multipart/x-mixed-replace; boundary="{boundary}"')
         self.end_headers()
         try:
             for piece in make(camera):
                 self.wfile.write(piece)
-                if not camera.pause():
+                if not camera.pause() or camera.cuts != cuts:
                     return
         except OSError:
             pass  # the viewer went away

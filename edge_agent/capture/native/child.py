@@ -53,6 +53,7 @@ def _make(job: Mapping[str, Any], memory: SharedMemory) -> Stack:
     makers: dict[str, Callable[[Mapping[str, Any], SharedMemory], Stack]] = {
         "gstreamer": _gstreamer,
         "genicam": _genicam,
+        "genicam-list": _genicam_list,
     }
     return makers[job["stack"]](job, memory)
 
@@ -73,6 +74,14 @@ def _genicam(job: Mapping[str, Any], memory: SharedMemory) -> Stack:
     except (ImportError, ValueError) as error:
         raise StackError(f"aravis is not installed ({error}): apt-get install gir1.2-aravis-0.8", MISSING) from error
     return GenicamStack(job, memory)
+
+
+def _genicam_list(job: Mapping[str, Any], memory: SharedMemory) -> Stack:
+    try:
+        from edge_agent.capture.native.genicam_list import ListStack  # noqa: PLC0415 - each job loads its own library
+    except (ImportError, ValueError) as error:
+        raise StackError(f"aravis is not installed ({error}): apt-get install gir1.2-aravis-0.8", MISSING) from error
+    return ListStack(job, memory)
 
 
 def _die_with_parent() -> None:

@@ -110,12 +110,14 @@ def _camera(match: Element) -> Discovered:
 
 
 def _is_service(text: str) -> bool:
+    if not (text.isascii() and text.isprintable() and len(text) <= soap.MOST_TEXT_CHARS):
+        return False
     try:
         parts = urlsplit(text)
         usual = parts.scheme in ("http", "https") and parts.port != 0
     except ValueError:
         return False
-    return usual and parts.hostname is not None and parts.username is None and len(text) <= soap.MOST_TEXT_CHARS
+    return usual and parts.hostname is not None and parts.username is None
 
 
 def _said(words: str | None) -> str | None:
@@ -142,16 +144,20 @@ def _answers(question: bytes, clock: Clock, target: tuple[str, int], wait_s: flo
 def _send(link: socket.socket, question: bytes, target: tuple[str, int]) -> None:
     """Ask on every interface: a gateway's cameras often stand in a network of their own, behind no default route."""
     link.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
+    try:
+        address = socket.gethostbyname(target[0])
+    except OSError as error:
+        raise CameraError(f"the name {target[0]} is not known") from error
     faults = []
     for index, _name in socket.if_nameindex():
         # struct ip_mreqn (ip(7)): group, local address, interface
         link.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), index))
         try:
-            link.sendto(question, target)
+            link.sendto(question, (address, target[1]))
         except OSError as error:  # an interface that is down, or has no address
             faults.append(error)
         else:
-            if not ipaddress.ip_address(target[0]).is_multicast:
+            if not ipaddress.ip_address(address).is_multicast:
                 return
     if len(faults) == len(socket.if_nameindex()):
         why = faults[0].strerror if faults else "no network interface"

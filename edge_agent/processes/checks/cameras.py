@@ -1,21 +1,28 @@
-"""Cameras: each address read, each camera opened for real and asked for frames."""
+"""Cameras: each address read, each camera opened for real and asked for frames, and which one it is."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from edge_agent.capture.onvif.device import ask_identity
 from edge_agent.capture.source import Source
+from edge_agent.capture.web import Place
 from edge_agent.clock import Clock
 from edge_agent.config.sections import Camera
 from edge_agent.errors import BadPictureError, CameraError, ConfigError
-from edge_agent.processes.cameras import address_of, source_maker
+from edge_agent.processes.cameras import address_of, onvif_of, source_maker
 from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok, warning
+from edge_agent.processes.identities import describe
 from edge_agent.processes.live import CameraLive, fresh_inspect
+from edge_agent.records import CameraIdentity
 
 # OpenCV's own limit for a silent V4L2 camera is 10 s; a source that does not answer by then never will.
 SPARE_S = 5.0
+MOST_AT_ONCE = 16  # cameras that are asked which one they are
 
 
 def addresses(context: Context) -> tuple[Finding, ...]:
@@ -50,10 +57,39 @@ def frames(context: Context) -> tuple[Finding, ...]:
     return tuple(trial if isinstance(trial, Finding) else trial.finding() for _, _, trial in trials)
 
 
+def identities(context: Context) -> tuple[Finding, ...]:
+    """Every camera with an ONVIF service is asked which one it is; others say it with their frames."""
+    places = []
+    for name, camera in context.valid.cameras.items():
+        with contextlib.suppress(ConfigError):  # `addresses` says it
+            place = onvif_of(camera, address_of(camera))
+            places += [(name, place)] if place is not None else []
+
+    def ask(name: str, place: Place) -> Finding:
+        try:
+            return ok(describe(ask_identity(place, context.clock)), name)
+        except CameraError as fault:
+            advice = "the camera runs without it, but an exchanged one is not noticed; check `onvif` and its user"
+            return warning(str(fault), advice, name)
+
+    with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
+        return tuple(pool.map(lambda place: ask(*place), places))
+
+
 def _of_daemon(name: str, camera: Camera, live: CameraLive) -> Finding:
     if live.frame_age_s is not None and live.frame_age_s <= camera.stall_s:
-        return ok(f"read by the running daemon: {live.fps:.1f} frames/s", name)
+        text = f"read by the running daemon: {live.fps:.1f} frames/s"
+        return _locked_or_not(name, text, live.device, live.unheld)
     return error(f"the running daemon gets no frames: {live.state}, {live.reason}", "edge-agent status shows it", name)
+
+
+def _locked_or_not(name: str, text: str, device: CameraIdentity | None, unheld: tuple[str, ...]) -> Finding:
+    """A camera that gives frames: which one it is, and whether what is to be locked is."""
+    text += f"; {describe(device)}" if device is not None else ""
+    if not unheld:
+        return ok(text, name)
+    advice = "compare `controls` with what the camera has; its parts are judged all the same"
+    return warning(f"{text}; not locked: {'; '.join(unheld)}", advice, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +98,8 @@ class _Seen:
     height: int
     width: int
     seconds: float
+    device: CameraIdentity | None
+    unheld: tuple[str, ...]
 
 
 class _Trial:
@@ -89,7 +127,7 @@ class _Trial:
         if answer.count == 0:
             return warning("gives no picture yet", "put one picture there, or look at the path", self._name)
         text = f"{answer.width}x{answer.height}, {answer.count} frames in {answer.seconds:.2f} s"
-        return ok(text, self._name)
+        return _locked_or_not(self._name, text, answer.device, answer.unheld)
 
     def _try(self, source: Source, wanted: int, clock: Clock) -> None:
         begun_s = clock.mono_s()
@@ -99,7 +137,15 @@ class _Trial:
             while count < wanted and (picture := source.read()) is not None:
                 height, width = picture.image.shape[:2]
                 count += 1
-            self._answer.put(_Seen(count=count, height=height, width=width, seconds=clock.mono_s() - begun_s))
+            seen = _Seen(
+                count=count,
+                height=height,
+                width=width,
+                seconds=clock.mono_s() - begun_s,
+                device=source.identity,
+                unheld=source.unheld,
+            )
+            self._answer.put(seen)
         except (CameraError, BadPictureError) as fault:
             self._answer.put(fault)
         finally:
@@ -109,4 +155,5 @@ class _Trial:
 CHECKS = (
     Check(id="camera-address", group="cameras", title="address", run=addresses),
     Check(id="camera-frames", group="cameras", title="frames", run=frames),
+    Check(id="camera-identity", group="cameras", title="identity", run=identities),
 )
