@@ -28,6 +28,9 @@ class Floor:
     def set_paused(self, camera, *, paused):
         self._do("paused", camera, paused)
 
+    def relearn_pictures(self, camera):
+        self._do("relearn", camera)
+
     def counters(self):
         self._do("counters")
         return {"cameras": {}}
