@@ -1,8 +1,8 @@
-"""The child that trains: `python -m edge_agent.models.finetune.child JOBDIR`. The only process that loads torch.
+"""The child that trains, the only process that loads torch: `python -m edge_agent.models.finetune.child JOB SECONDS`.
 
 It asks for nothing: idle scheduling class, lowest priority, first to be killed when memory is short; it dies with its
-parent. A line of JSON on stdout after each step, a durable checkpoint now and then and at the end. SIGTERM: stop within
-a slice, keep what was written. SIGKILL at any moment costs the steps since the last checkpoint and nothing else.
+parent. A line of JSON on stdout after each step, a durable checkpoint every SECONDS and at the end. SIGTERM: stop
+within a slice, keep what was written. SIGKILL at any moment costs the steps since the last checkpoint and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from edge_agent.errors import EXIT_FAULT, EXIT_OK, CorruptStoreError, EdgeAgentE
 from edge_agent.models.finetune import checkpoint, job
 
 EXIT_CANCELLED = 3
-CHECKPOINT_S = 30.0
 KILLED_FIRST = 800  # oom_score_adj
 _PR_SET_PDEATHSIG = 1
 
@@ -38,13 +37,13 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, cancel)
     try:
-        return _train(job.read(Path(arguments[0])), lambda: cancelled)
+        return _train(job.read(Path(arguments[0])), float(arguments[1]), lambda: cancelled)
     except (EdgeAgentError, MemoryError) as error:
         print(str(error) or "not enough memory for this plan", file=sys.stderr)
         return EXIT_FAULT
 
 
-def _train(work: job.Job, cancelled: Callable[[], bool]) -> int:
+def _train(work: job.Job, checkpoint_s: float, cancelled: Callable[[], bool]) -> int:
     from edge_agent.models.finetune.train import Progress, Trainer  # noqa: PLC0415 - torch takes seconds to load
 
     clock, trainer = SystemClock(), Trainer(work)
@@ -58,7 +57,7 @@ def _train(work: job.Job, cancelled: Callable[[], bool]) -> int:
     def after(progress: Progress) -> None:
         nonlocal written_s
         print(json.dumps(asdict(progress)), flush=True)
-        if clock.mono_s() - written_s >= CHECKPOINT_S:
+        if clock.mono_s() - written_s >= checkpoint_s:
             checkpoint.write(work.checkpoint, trainer.checkpoint())
             written_s = clock.mono_s()
 

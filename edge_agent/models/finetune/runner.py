@@ -23,6 +23,7 @@ from edge_agent.errors import RefusedError
 from edge_agent.models.finetune.budget import Act, Permission
 
 LOOK_S = 1.0
+CHECKPOINT_S = 30.0  # a checkpoint of all layers is 41 MB
 GRACE_S = 0.8  # from the cancel to the end: a slice of pictures is computed within it, or cut short
 CHILD = "edge_agent.models.finetune.child"
 EXIT_DONE, EXIT_CANCELLED = 0, 3
@@ -61,6 +62,7 @@ def run(
     permit: Callable[[float, bool], Permission],
     tell: Callable[[RunReport], None],
     python: str = sys.executable,
+    checkpoint_s: float = CHECKPOINT_S,
 ) -> RunReport:
     """Train the job in `directory`, until it is done, `stop` is set, or `permit` ends it. Blocks; the last report.
 
@@ -70,7 +72,7 @@ def run(
         RefusedError: torch is not installed.
     """
     _require_torch(python)
-    command = [python, "-m", CHILD, str(directory)]
+    command = [python, "-m", CHILD, str(directory), str(checkpoint_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         watched = _Child(child)
         try:
