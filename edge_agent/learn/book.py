@@ -54,11 +54,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """`encoder` names what made the codes (`edge_agent.models` says how); `entries` in the order of their sample ids;
+    """`coder` names what made the codes (`LoadedModel.coder`); `entries` in the order of their sample ids;
     `codes` int8 [n, D] in the same order; `total` sums them all, over the classes that have samples.
     """
 
-    encoder: str
+    coder: str
     entries: tuple[Entry, ...] = field(repr=False)
     codes: Codes = field(repr=False)
     total: Statistics = field(repr=False)
@@ -74,9 +74,9 @@ class Book:
         return [entry.label for entry in self.entries]
 
 
-def new_book(encoder: str, dimension: int) -> Book:
+def new_book(coder: str, dimension: int) -> Book:
     """A book without a sample."""
-    return Book(encoder=encoder, entries=(), codes=np.empty((0, dimension), np.int8), total=empty(dimension))
+    return Book(coder=coder, entries=(), codes=np.empty((0, dimension), np.int8), total=empty(dimension))
 
 
 def put(book: Book, entries: Sequence[Entry], codes: Codes) -> Book:
@@ -98,7 +98,7 @@ def put(book: Book, entries: Sequence[Entry], codes: Codes) -> Book:
     together = [*itertools.compress(book.entries, kept), *entries]
     order = sorted(range(len(together)), key=lambda row: together[row].sample)
     return Book(
-        encoder=book.encoder,
+        coder=book.coder,
         entries=tuple(together[row] for row in order),
         codes=np.concatenate([book.codes[kept], codes])[order],
         total=present(total),
@@ -130,7 +130,7 @@ def withdraw(book: Book, samples: Collection[str]) -> Book:
     kept = np.ones(len(book.entries), bool)
     kept[gone] = False
     return Book(
-        encoder=book.encoder,
+        coder=book.coder,
         entries=tuple(itertools.compress(book.entries, kept)),
         codes=book.codes[kept],
         total=present(subtract(book.total, _sums_of(book, gone))),

@@ -4,7 +4,7 @@ The evidence store holds what the book was made from, so a book that is damaged,
 this program does not know is no loss: `read_book` says why it is of no use, and the caller makes it again.
 
     format uint8 [..]  "edge-agent/statistics-book/1"          codes  int8 [n, D]
-    about  uint8 [..]  JSON: encoder, classes, entries         gram   int64 [D (D + 1) / 2], the upper triangle by rows
+    about  uint8 [..]  JSON: coder, classes, entries         gram   int64 [D (D + 1) / 2], the upper triangle by rows
     digest uint8 [32]  sha256 over all others, by name         counts int64 [C], cross int64 [D, C]
 """
 
@@ -43,7 +43,7 @@ def to_bytes(book: Book) -> bytes:
     """The file of a book: the same bytes for the same samples."""
     total = book.total
     about = {
-        "encoder": book.encoder,
+        "coder": book.coder,
         "classes": list(total.classes),
         "entries": [[entry.sample, entry.label, entry.source, entry.block] for entry in book.entries],
     }
@@ -88,8 +88,8 @@ def write_book(path: Path, book: Book) -> None:
     replace_file(path, to_bytes(book))
 
 
-def read_book(path: Path, encoder: str) -> Book:
-    """The book at `path`, whose codes `encoder` must have made.
+def read_book(path: Path, coder: str) -> Book:
+    """The book at `path`, whose codes `coder` must have made.
 
     Raises:
         UnusableBookError: there is none, it is damaged, or another encoder made it: make it again.
@@ -107,9 +107,9 @@ def read_book(path: Path, encoder: str) -> Book:
         book = from_bytes(content)
     except UnusableBookError as error:
         raise UnusableBookError(f"{path}: {error}; it is made again from the evidence store") from error
-    if book.encoder != encoder:
+    if book.coder != coder:
         raise UnusableBookError(
-            f"{path}: made by encoder {book.encoder[:12]}, the one in use is {encoder[:12]}; it is made again from the "
+            f"{path}: made by encoder {book.coder[:12]}, the one in use is {coder[:12]}; it is made again from the "
             "evidence store"
         )
     return book
@@ -132,7 +132,7 @@ def _book(tensors: Tensors) -> Book:
             Entry(sample=sample, label=label, source=source, block=block)
             for sample, label, source, block in about["entries"]
         )
-        classes, encoder = tuple(map(str, about["classes"])), str(about["encoder"])
+        classes, coder = tuple(map(str, about["classes"])), str(about["coder"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise UnusableBookError(f"statistics book: damaged description ({type(error).__name__}: {error})") from error
     codes = tensors["codes"]
@@ -151,4 +151,4 @@ def _book(tensors: Tensors) -> Book:
     gram[rows, columns] = tensors["gram"]
     gram[columns, rows] = tensors["gram"]
     total = Statistics(classes=classes, counts=tensors["counts"], gram=gram, cross=tensors["cross"])
-    return Book(encoder=encoder, entries=entries, codes=codes, total=total)
+    return Book(coder=coder, entries=entries, codes=codes, total=total)

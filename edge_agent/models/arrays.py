@@ -1,4 +1,4 @@
-"""The arrays of a bundle in safetensors files: the head, the golden pictures and vectors, the golden scores.
+"""The arrays of a bundle in safetensors files: head, feature code, golden pictures and vectors, golden scores.
 
 safetensors checks offsets and lengths; it lets NaN, infinity and any shape through, so those are checked here.
 """
@@ -15,13 +15,15 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from edge_agent.errors import BadBundleError
+from edge_agent.errors import BadBundleError, RefusedError
+from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead, from_arrays, probabilities, to_arrays
 
 # A golden set shows that a device computes the same; it is no test set. Three pictures of 224 x 224 are 450 KiB.
 GOLDEN_MAX = 16
 _PICTURES = "pictures"
 _VECTOR = "vector."
+_OFFSET, _STEP = "offset", "step"
 _ABOUT = "about"
 
 Vectors = Mapping[str, NDArray[np.float32]]
@@ -79,6 +81,26 @@ def scores_from_bytes(content: bytes, *, classes: int, flavours: set[str]) -> di
     tensors = load(content, "scores")
     shape = (None, classes)
     return {name: array_of(tensors, name, np.dtype(np.float32), shape, "scores") for name in sorted(flavours)}
+
+
+def code_to_bytes(code: FeatureCode) -> bytes:
+    """The file of a feature code: the same bytes for the same code."""
+    return save({_OFFSET: code.offset, _STEP: code.step})
+
+
+def code_from_bytes(content: bytes, *, dimension: int) -> FeatureCode:
+    """Parse and check a file of a feature code.
+
+    Raises:
+        BadBundleError: damaged, of another dimension, NaN or infinity, or a step that is not positive.
+    """
+    tensors = load(content, "code")
+    float32 = np.dtype(np.float32)
+    offset, step = (array_of(tensors, name, float32, (dimension,), "code") for name in (_OFFSET, _STEP))
+    try:
+        return FeatureCode(offset=offset, step=step)
+    except RefusedError as error:
+        raise BadBundleError(f"code: {error}") from error
 
 
 def head_to_bytes(head: LinearHead) -> bytes:

@@ -4,7 +4,8 @@
       manifest.json                          encoders: flavour -> file     u8s8, symmetric, fp32
       encoder-u8s8.onnx                      head, scores: files           what a new head replaces
       head.safetensors  scores.safetensors   golden: file                  pictures and the vectors they must give
-      golden.safetensors                     features, classes, thresholds, provenance, licences
+      golden.safetensors                     feature_code: file            how features become int8, see learn
+      code.safetensors                       features, classes, thresholds, provenance, licences
 
 The bytes come from outside. So: length first, then structure, then each value within bounds; a field we do not know is
 ignored (a newer builder may say more), one we know must be right.
@@ -130,6 +131,7 @@ class Manifest:
     temperature: float
     golden: BundleFile
     scores: BundleFile
+    feature_code: BundleFile
     tolerances: Mapping[str, Tolerance]
     provenance: Provenance
     licences: tuple[str, ...]
@@ -157,7 +159,7 @@ class Manifest:
     @property
     def files(self) -> tuple[BundleFile, ...]:
         """Every file that belongs to the bundle, the manifest itself left out."""
-        return (*self.encoders.values(), self.head, self.golden, self.scores)
+        return (*self.encoders.values(), self.head, self.golden, self.scores, self.feature_code)
 
     def encoder(self, flavour: str) -> BundleFile:
         """The encoder file of a flavour.
@@ -238,6 +240,7 @@ def from_field(root: Field) -> Manifest:
         temperature=root.get("temperature").number(1e-6, 1e6),
         golden=file_of(root.get("golden"), ARRAYS_MAX_BYTES),
         scores=file_of(root.get("scores"), ARRAYS_MAX_BYTES),
+        feature_code=file_of(root.get("feature_code"), ARRAYS_MAX_BYTES),
         tolerances=tolerances_of(root.get("tolerances")),
         provenance=_provenance(root.get("provenance")),
         licences=tuple(item.text(TEXT) for item in root.get("licences").items(0, ENTRIES_MAX)),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.errors import BadBundleError
+from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead
 from edge_agent.models import arrays, engines, network_golden
 from edge_agent.models.bundle import BundleFile, Manifest
@@ -27,13 +28,26 @@ Blob = Callable[[BundleFile], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """An encoder with a head, ready to judge: everything in it belongs together and never changes."""
+    """An encoder with a head, ready to judge: everything in it belongs together and never changes.
+
+    `code` turns its features into the int8 that statistics are kept over.
+    """
 
     digest: str
     flavour: str
     manifest: Manifest = field(repr=False)
     encoder: Encoder = field(repr=False)
     head: LinearHead = field(repr=False)
+    code: FeatureCode = field(repr=False)
+
+    @property
+    def coder(self) -> str:
+        """What made the codes of this model's features: encoder file and feature code, by their hashes.
+
+        Codes of the same coder may be summed up together, those of another one may not.
+        """
+        files = self.manifest.encoder(self.flavour), self.manifest.feature_code
+        return "+".join(file.sha256 for file in files)
 
     @property
     def canvas(self) -> Canvas:
@@ -79,6 +93,7 @@ def check(
         check_head(manifest, contents[manifest.head.name])
         _golden_of(manifest, contents[manifest.golden.name])
         _scores_of(manifest, contents[manifest.scores.name])
+        _code_of(manifest, contents[manifest.feature_code.name])
     for file in manifest.networks.values():
         if file.sha256 not in vetted:
             _check_report(manifest, file.name, vet(contents[file.name]))
@@ -138,7 +153,8 @@ def load(digest: str, manifest: AnyManifest, blob: Blob, runtime: RuntimeOptions
         raise BadBundleError(
             f"bundle {digest[:12]}: its encoder has input, features, map channels {found}, its manifest {expected}"
         )
-    return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head)
+    code = _code_of(manifest, blob(manifest.feature_code))
+    return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head, code=code)
 
 
 def verify(model: AnyModel, blob: Blob) -> None:
@@ -179,6 +195,10 @@ def _golden_of(manifest: Manifest, content: bytes) -> arrays.Golden:
         dimension=manifest.features.dimension,
         flavours=set(manifest.encoders),
     )
+
+
+def _code_of(manifest: Manifest, content: bytes) -> FeatureCode:
+    return arrays.code_from_bytes(content, dimension=manifest.features.dimension)
 
 
 def _scores_of(manifest: Manifest, content: bytes) -> arrays.Vectors:

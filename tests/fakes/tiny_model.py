@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_agent.learn.feature_code import FeatureCode, fit_code
 from edge_agent.learn.head import LinearHead
 from edge_agent.models import arrays, bundle
 from edge_agent.models.bundle import FeatureBlock, FeatureLayout, Manifest, Provenance, Tolerance
@@ -104,6 +105,12 @@ def tiny_head(encoder: Encoder, classes: tuple[str, ...] = CLASSES, seed: int = 
     )
 
 
+def tiny_code(encoder: Encoder) -> FeatureCode:
+    """How the tiny encoder's features become int8."""
+    pictures = tiny_pictures(8, encoder.input_px, seed=11)
+    return fit_code(np.stack([encoder.encode(picture).vector for picture in pictures]))
+
+
 def tiny_bundle(
     directory: Path,
     *,
@@ -130,6 +137,7 @@ def tiny_bundle(
         "head.safetensors": arrays.head_to_bytes(head),
         "golden.safetensors": arrays.golden_to_bytes(golden),
         "scores.safetensors": arrays.scores_to_bytes(arrays.scores_of(head, golden)),
+        "code.safetensors": arrays.code_to_bytes(tiny_code(encoder)),
     }
     files = {file: bundle.describe(content, file) for file, content in contents.items()}
     manifest = Manifest(
@@ -148,6 +156,7 @@ def tiny_bundle(
         temperature=head.temperature,
         golden=files["golden.safetensors"],
         scores=files["scores.safetensors"],
+        feature_code=files["code.safetensors"],
         tolerances={FLAVOUR: Tolerance(vector=1e-3, score=1e-2)},
         provenance=Provenance(
             weights_sha256="0" * 64,

@@ -14,7 +14,7 @@ from edge_agent.learn.book_file import UnusableBookError, from_bytes, read_book,
 from edge_agent.learn.statistics import merge, present, sums
 
 DIMENSION = 4
-ENCODER = "a" * 64
+CODER = "a" * 64
 
 samples = st.sampled_from([f"part-{number}" for number in range(6)])
 labels = st.sampled_from(["ok", "pit", "crack"])
@@ -34,7 +34,7 @@ def with_entries(book, chosen):
 
 
 def book_of(chosen):
-    return with_entries(new_book(ENCODER, DIMENSION), chosen)
+    return with_entries(new_book(CODER, DIMENSION), chosen)
 
 
 def some(count=5):
@@ -57,7 +57,7 @@ changes = st.lists(
 @given(history=changes)
 @settings(max_examples=150)
 def test_any_history_ends_in_the_bytes_of_its_last_state_alone(history):
-    book, state = new_book(ENCODER, DIMENSION), {}
+    book, state = new_book(CODER, DIMENSION), {}
     for change, what in history:
         if change == "put":
             book = with_entries(book, what)
@@ -101,7 +101,7 @@ def test_a_changed_label_moves_the_sample_to_its_new_class_and_no_gram_moves():
 def test_the_last_sample_of_a_class_takes_the_class_with_it():
     book = withdraw(book_of(some()), {"part-1", "part-3"})
     assert book.total.classes == ("ok",)
-    assert to_bytes(withdraw(book, {entry.sample for entry in book.entries})) == to_bytes(new_book(ENCODER, DIMENSION))
+    assert to_bytes(withdraw(book, {entry.sample for entry in book.entries})) == to_bytes(new_book(CODER, DIMENSION))
 
 
 def test_labels_for_samples_that_are_not_there_are_refused_and_withdrawing_them_is_nothing():
@@ -144,9 +144,9 @@ def test_a_refused_change_leaves_the_book_as_it_was():
 def test_a_book_comes_back_from_its_file(tmp_path, chosen):
     book = book_of(chosen)
     write_book(tmp_path / "book", book)
-    back = read_book(tmp_path / "book", ENCODER)
+    back = read_book(tmp_path / "book", CODER)
     assert to_bytes(back) == to_bytes(book)
-    assert (back.entries, back.encoder, back.total.classes) == (book.entries, book.encoder, book.total.classes)
+    assert (back.entries, back.coder, back.total.classes) == (book.entries, book.coder, book.total.classes)
     # It goes on as if it had never been away.
     assert to_bytes(withdraw(back, {"part-1"})) == to_bytes(withdraw(book, {"part-1"}))
 
@@ -182,7 +182,7 @@ def test_a_book_of_another_encoder_is_unusable_and_names_both(tmp_path):
 
 def test_no_book_yet_is_unusable_too(tmp_path):
     with pytest.raises(UnusableBookError, match="no statistics book yet"):
-        read_book(tmp_path / "book", ENCODER)
+        read_book(tmp_path / "book", CODER)
 
 
 def test_a_book_of_a_newer_program_is_unusable():
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_old_book(tmp_path):
             write_book(tmp_path / "book", book_of(some(3)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert len(read_book(tmp_path / "book", ENCODER).entries) == 2
+    assert len(read_book(tmp_path / "book", CODER).entries) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["book"]
 
 

@@ -11,6 +11,8 @@ from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from tests.fakes.tiny_model import tiny_bundle
 
+PLAIN_FILES = ("head", "golden", "scores", "feature_code")  # fields of a manifest that name one file
+
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory):
@@ -50,7 +52,7 @@ def restated(directory):
             (directory / name).write_bytes(content)
             entry = next(
                 entry
-                for entry in (value["head"], value["golden"], value["scores"], *value["encoders"].values())
+                for entry in (*(value[key] for key in PLAIN_FILES), *value["encoders"].values())
                 if entry["name"] == name
             )
             described = bundle.describe(content, name)

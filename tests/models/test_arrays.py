@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import BadBundleError
+from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead
 from edge_agent.models import arrays
 
@@ -131,3 +132,18 @@ def test_golden_vectors_in_column_order_come_back_as_they_were(golden):
     found = arrays.golden_from_bytes(arrays.golden_to_bytes(made), input_px=(32, 32), dimension=24, flavours={"u8s8"})
 
     np.testing.assert_array_equal(found.vectors["u8s8"], golden["vector.u8s8"])
+
+
+def test_a_feature_code_comes_back_and_one_that_cannot_be_is_refused():
+    code = FeatureCode(offset=np.arange(24, dtype=np.float32), step=np.full(24, 0.5, np.float32))
+    content = arrays.code_to_bytes(code)
+
+    back = arrays.code_from_bytes(content, dimension=24)
+
+    assert back.digest == code.digest
+    with pytest.raises(BadBundleError, match=r"code: offset is float32 \[24\], expected float32 \[25\]"):
+        arrays.code_from_bytes(content, dimension=25)
+    for step, word in ((0.0, "above zero"), (np.nan, "NaN")):
+        bad = safetensors.numpy.save({"offset": code.offset, "step": np.full(24, step, np.float32)})
+        with pytest.raises(BadBundleError, match=word):
+            arrays.code_from_bytes(bad, dimension=24)

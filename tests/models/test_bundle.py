@@ -26,12 +26,12 @@ shares = st.floats(0, 1)
 
 @st.composite
 def manifests(draw):
-    used = draw(st.lists(names, min_size=4, max_size=7, unique=True))
+    used = draw(st.lists(names, min_size=5, max_size=8, unique=True))
     sizes = st.integers(1, 2**20)
     files = [BundleFile(name=name, size=draw(sizes), sha256=draw(hashes)) for name in used if name != "manifest.json"]
-    if len(files) < 4:
+    if len(files) < 5:
         files.append(BundleFile(name="one-more", size=1, sha256="0" * 64))
-    flavours = draw(st.lists(names, min_size=len(files) - 3, max_size=len(files) - 3, unique=True))
+    flavours = draw(st.lists(names, min_size=len(files) - 4, max_size=len(files) - 4, unique=True))
     blocks = [
         FeatureBlock(name=name, width=draw(st.integers(1, 400)))
         for name in draw(st.lists(names, min_size=1, max_size=7, unique=True))
@@ -44,7 +44,7 @@ def manifests(draw):
         created="2026-01-02T03:04:05.678Z",
         kind=draw(names),
         input_px=(draw(st.integers(16, 1024)), draw(st.integers(16, 1024))),
-        encoders=dict(zip(flavours, files[3:], strict=True)),
+        encoders=dict(zip(flavours, files[4:], strict=True)),
         features=FeatureLayout(blocks=tuple(blocks), map_block=draw(st.sampled_from(blocks)).name),
         head=files[0],
         classes=tuple(classes),
@@ -54,6 +54,7 @@ def manifests(draw):
         temperature=draw(st.floats(1e-6, 1e6)),
         golden=files[1],
         scores=files[2],
+        feature_code=files[3],
         tolerances={name: Tolerance(vector=draw(shares), score=draw(shares)) for name in flavours},
         provenance=Provenance(
             weights_sha256=draw(hashes),

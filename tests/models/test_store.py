@@ -27,7 +27,14 @@ from edge_agent.storage import replace_file
 from tests.fakes.clock import FakeClock
 from tests.fakes.tiny_model import CLASSES, tiny_bundle, tiny_head, tiny_onnx, tiny_pictures
 
-FILES = ("encoder-u8s8.onnx", "head.safetensors", "golden.safetensors", "scores.safetensors", "manifest.json")
+FILES = (
+    "encoder-u8s8.onnx",
+    "head.safetensors",
+    "golden.safetensors",
+    "scores.safetensors",
+    "code.safetensors",
+    "manifest.json",
+)
 BLOBS = FILES[:-1]
 
 
@@ -132,9 +139,7 @@ def test_a_hostile_encoder_is_refused_though_its_hash_is_right(store, restated):
 
 
 def test_an_encoder_of_another_size_than_the_manifest_says_is_refused(store, restated):
-    with pytest.raises(
-        BadBundleError, match=r"takes \(64, 64\) px, the manifest says \(32, 32\)"
-    ):
+    with pytest.raises(BadBundleError, match=r"takes \(64, 64\) px, the manifest says \(32, 32\)"):
         store.stage(restated("encoder-u8s8.onnx", tiny_onnx((64, 64)).SerializeToString()))
 
 

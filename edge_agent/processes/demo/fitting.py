@@ -11,7 +11,6 @@ import numpy as np
 from edge_agent.capture.picture import prepare, read_picture
 from edge_agent.errors import BadPictureError
 from edge_agent.inspect.scoring import split_labelled
-from edge_agent.learn.feature_code import fit_code
 from edge_agent.learn.solve import fit_head
 from edge_agent.models.loading import LoadedModel
 from edge_agent.models.store import ModelStore
@@ -65,7 +64,7 @@ def fit(store: ModelStore, model: LoadedModel, parts: Parts, good: frozenset[str
     """
     solve_x, solve_y = _encode(model, parts.solve, "read pictures to learn from", progress)
     held_x, held_y = _encode(model, parts.calibrate, "read pictures to calibrate on", progress)
-    head = fit_head(fit_code(solve_x), solve_x, solve_y, held_x, held_y, sorted(good))
+    head = fit_head(model.code, solve_x, solve_y, held_x, held_y, sorted(good))
     return store.with_head(model.digest, head, "own-pictures")
 
 
