@@ -21,6 +21,8 @@ from edge_agent.records import Verdict
 CONSUMER = "edge-agent"  # what gpioinfo shows beside the line
 # How long a wait for an edge lasts before it looks whether it should end.
 TURN_S = 0.2
+# No such chip or line, no permission, the chip was taken away; the package makes a ValueError of EINVAL.
+FAULTS = (OSError, ValueError)
 
 
 def load_gpiod() -> ModuleType | None:
@@ -73,7 +75,7 @@ class EdgeTrigger:
                     if request.wait_edge_events(TURN_S):
                         for event in request.read_edge_events():
                             self._line.fire(None, None, event.timestamp_ns / 1e9)
-        except (OSError, LineError) as error:
+        except (*FAULTS, LineError) as error:
             self._line.note(True, f"{self._address.chip}/{self._address.line}: {error}")
         return failures + 1
 
@@ -116,7 +118,7 @@ class GpioPort:
                 self._request = self._open(gpiod)
             for output in outputs.values():
                 self._set(gpiod, levels(output, self._address.lines))
-        except OSError as error:
+        except FAULTS as error:
             raise LineError(f"{self._address.chip}: {error}") from error
 
     def close(self) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Mapping
@@ -63,7 +64,8 @@ class SocketHub:
 
     def close(self) -> None:
         self._server.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what lies there may not be ours
+            self.path.unlink(missing_ok=True)
 
 
 def _listener(path: Path) -> socket.socket:
