@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.capture.header import read_header
 from edge_agent.errors import BadPictureError
-from edge_agent.records import Canvas, Region
+from edge_agent.records import Canvas, Detection, Region
 
 Image = NDArray[np.uint8]
 
@@ -34,6 +34,9 @@ LETTERBOX_GREY = 114
 
 DEFAULT_JPEG_QUALITY = 90
 _GREEN, _RED, _WHITE, _BLACK = (80, 200, 80), (60, 60, 230), (255, 255, 255), (0, 0, 0)
+_BRIGHT_BAND = 355  # sum of the channels from which dark letters are read better than white ones: green's, not red's
+# Letters of 12 pixels and boxes of some dozens want a picture of this size.
+READABLE_PX = 480
 
 # One thread per call. OpenCV's pool would spread a 0.1 ms resize over every core and take them from the encoder, whose
 # latency is the product; camera threads already run beside one another. Process-wide, hence set at the one door.
@@ -143,23 +146,68 @@ def draw(
     heat: NDArray[np.float32] | None = None,
     lines: Sequence[str] = (),
     good: bool = False,
+    detections: Sequence[Detection] = (),
 ) -> Image:
-    """A copy of `image` for people: `heat` float32 [h', w'] in red, `where` as a box, `lines` of text on top."""
-    canvas = image.copy()
+    """A copy of `image` for people: `heat` float32 [h', w'] in red, boxes with label and score, `lines` on top.
+
+    `where` is a box of its own; where a detector found things, theirs say more. A picture too small to write on comes
+    back enlarged by a whole factor.
+    """
+    factor = -(-READABLE_PX // max(image.shape[:2])) if max(image.shape[:2]) < READABLE_PX else 1
+    canvas = image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image.copy()
     height, width = canvas.shape[:2]
     if heat is not None and float(heat.max()) > 0:
         strength = cv2.resize(heat / heat.max(), (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * 0.6
         canvas = (canvas * (1 - strength) + np.array(_RED, np.float32) * strength).astype(np.uint8)
     thickness = max(1, min(height, width) // 240)
-    if where is not None:
-        corner = (round(where.x * width), round(where.y * height))
-        opposite = (round((where.x + where.width) * width), round((where.y + where.height) * height))
-        cv2.rectangle(canvas, corner, opposite, _GREEN if good else _RED, thickness)
+    if where is not None and not detections:
+        _box(canvas, where, _GREEN if good else _RED, thickness)
+    # The surest is drawn last: where boxes overlap it is the one that can be read.
+    for found in reversed(detections):
+        colour = _RED if found.defect else _GREEN
+        left, top, _, bottom = _box(canvas, found.where, colour, thickness)
+        _write(canvas, f"{found.label} {found.score:.2f}", (left, top, bottom), colour, 0.6)
     scale = max(0.4, min(height, width) / 640)
-    for number, line in enumerate(lines, start=1):
-        left, bottom = round(8 * scale), round(28 * scale * number)
-        (wide, high), below = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, thickness)
-        # On a dark band: an outline around thin letters cannot be read on a white part.
-        cv2.rectangle(canvas, (left - 3, bottom - high - 4), (left + wide + 3, bottom + below), _BLACK, cv2.FILLED)
-        cv2.putText(canvas, line, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, _WHITE, thickness, cv2.LINE_AA)
+    baseline = 0
+    for line in lines:
+        baseline += round(28 * scale) + 4  # letters, what hangs below them, and the band
+        _write(canvas, line, (round(8 * scale), baseline, None), _BLACK, 0.8)
     return np.asarray(canvas, np.uint8)
+
+
+def _box(canvas: Image, where: Region, colour: tuple[int, int, int], thickness: int) -> tuple[int, int, int, int]:
+    """Draw a box; its left, top, right and bottom in pixels."""
+    height, width = canvas.shape[:2]
+    left, top = round(where.x * width), round(where.y * height)
+    right, bottom = round((where.x + where.width) * width), round((where.y + where.height) * height)
+    right, bottom = min(right, width - 1), min(bottom, height - 1)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, thickness)
+    return left, top, right, bottom
+
+
+def _write(
+    canvas: Image, text: str, place: tuple[int, int, int | None], band: tuple[int, int, int], size: float
+) -> None:
+    """Text on a band, since an outline around thin letters cannot be read on a white part; small enough to fit.
+
+    `place` is left, baseline, and the baseline to take where the first lies above the picture.
+    """
+    height, width = canvas.shape[:2]
+    left, baseline, instead = place
+    scale = size * max(0.4, min(height, width) / 640)
+    thickness = max(1, min(height, width) // 360)
+    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    if wide > width - 6:
+        scale *= (width - 6) / wide
+        (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    left = max(3, min(left, width - wide - 3))
+    if instead is not None:
+        # On top of the box; below it where that is outside the picture, and inside where both are.
+        bottom = baseline - below
+        if bottom - high < 0:
+            bottom = instead + high + below
+        baseline = min(bottom, height - below)
+    corner, opposite = (left - 3, baseline - high - 4), (left + wide + 3, baseline + below)
+    cv2.rectangle(canvas, corner, opposite, band, cv2.FILLED)
+    ink = _WHITE if sum(band) < _BRIGHT_BAND else _BLACK
+    cv2.putText(canvas, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thickness, cv2.LINE_AA)

@@ -21,6 +21,7 @@ from edge_agent.errors import EXIT_FAULT, EXIT_OK
 
 if TYPE_CHECKING:
     from edge_agent.processes.stills import Bench, Still
+    from edge_agent.records import Finding, Inspection
 
 SUMMARY = "judge pictures from files or folders"
 DEFAULT_STATE = Path("/var/lib/edge-agent")
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, metavar="DIR", help="state directory, instead of a configuration")
     parser.add_argument("--camera", metavar="NAME", help="judge as this camera of the configuration does")
     parser.add_argument("--model", default="surface", metavar="NAME", help="model to judge with (default surface)")
+    parser.add_argument("--recipe", metavar="NAME", help="judge as parts of this recipe, as a trigger names it")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write each picture with its verdict drawn on it")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="json prints one object a line")
 
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.save.mkdir(parents=True, exist_ok=True)
     verdicts: Counter[str] = Counter()
     unread = 0
-    for still in judge_stills(bench, paths, SystemClock()):
+    for still in judge_stills(bench, paths, SystemClock(), arguments.recipe):
         unread += still.inspection is None
         if still.inspection is not None:
             verdicts[still.inspection.verdict.value] += 1
@@ -55,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_plain(still)) if arguments.output == "json" else _line(still))
     if arguments.output == "text" and len(paths) > 1:
         counts = "  ".join(f"{name} {verdicts.get(name, 0)}" for name in ("PASS", "FAIL", "HOLD"))
-        model = bench.model
-        print(f"{counts}  not read {unread}   model {model.manifest.name} {model.digest[:12]} {model.flavour}")
+        models = ", ".join(f"{model.manifest.name} {model.digest[:12]} {model.flavour}" for model in bench.models)
+        print(f"{counts}  not read {unread}   model {models}")
     return EXIT_FAULT if unread else EXIT_OK
 
 
@@ -85,7 +87,11 @@ def _line(still: Still) -> str:
         return f"{found.verdict.value if found else '-':5} {'':12} {'':6} {still.path}: {still.fault or 'not judged'}"
     where = "" if found.where is None else f"  at {found.where.x:.2f},{found.where.y:.2f}"
     reason = f"  ({found.reason.value})" if found.reason is not None else ""
-    return f"{found.verdict.value:5} {found.label or '-':12} {found.score:6.3f} {still.path}{where}{reason}"
+    things = f"  {len(found.detections)} found" if found.detections else ""
+    told = "".join(f"  [{each.name}: {each.verdict.value} {each.label or '-'}]" for each in found.findings)
+    return (
+        f"{found.verdict.value:5} {found.label or '-':12} {found.score:6.3f} {still.path}{where}{things}{reason}{told}"
+    )
 
 
 def _plain(still: Still) -> dict[str, Any]:
@@ -102,8 +108,19 @@ def _plain(still: Still) -> dict[str, Any]:
             "reason": found.reason.value if found.reason else None,
             "where": dataclasses.asdict(found.where) if found.where else None,
             "model": found.model,
+            "detections": [dataclasses.asdict(each) for each in found.detections],
+            "findings": [_plain_finding(each) for each in found.findings],
         }
     return value
+
+
+def _plain_finding(found: Finding) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(found) | {
+        "verdict": found.verdict.value,
+        "reason": found.reason.value if found.reason else None,
+    }
 
 
 def _save(folder: Path, still: Still) -> None:
@@ -114,7 +131,20 @@ def _save(folder: Path, still: Still) -> None:
     found = still.inspection
     if found is None or still.image is None:
         return
-    score = "" if found.score is None else f" {found.score:.2f}"
-    lines = (f"{found.verdict.value} {found.label or found.reason}{score}",)
-    picture = draw(still.image, where=found.where, lines=lines, good=found.verdict is Verdict.PASS)
+    good = found.verdict is Verdict.PASS
+    picture = draw(
+        still.image,
+        where=found.where,
+        # On a good part the warmest place is warm by chance.
+        heat=None if good else still.heat,
+        lines=(_words(found), *(f"{each.name}: {_words(each)}" for each in found.findings)),
+        good=good,
+        detections=found.detections,
+    )
     replace_file(folder / f"{still.path.stem}.png", encode_png(picture), durable=False)
+
+
+def _words(found: Inspection | Finding) -> str:
+    score = "" if found.score is None else f" {found.score:.2f}"
+    reason = found.reason.value if found.reason is not None else "-"
+    return f"{found.verdict.value} {found.label or reason}{score}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.capture.picture import Image, prepare_for, read_picture
 from edge_agent.capture.view import EVERYTHING, View, apply
@@ -14,7 +19,7 @@ from edge_agent.clock import Clock
 from edge_agent.config.sections import Camera, DeviceKeys, Models
 from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadPictureError, ConfigError, TransientError
-from edge_agent.inspect.lane import Lane
+from edge_agent.inspect.lane import Judge, Lane, Seat, deciding, on_picture
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.loading import AnyModel
 from edge_agent.models.store import ModelStore
@@ -22,7 +27,7 @@ from edge_agent.processes.cameras import view_of
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.runtime_plan import RuntimePlan, plan_for
-from edge_agent.records import Frame, Inspection
+from edge_agent.records import Assessment, Frame, Inspection
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 STILL = "still"
@@ -30,12 +35,13 @@ STILL = "still"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Still:
-    """One judged picture, or why it was not judged."""
+    """One judged picture, or why it was not judged. `heat` is that of the model whose verdict counts."""
 
     path: Path
     inspection: Inspection | None
     fault: str | None
     image: Image | None = field(repr=False)
+    heat: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +50,7 @@ class Bench:
 
     camera: str
     lane: Lane
-    model: AnyModel
+    models: tuple[AnyModel, ...]
     view: View
 
 
@@ -99,24 +105,66 @@ def _bench(name: str, camera: Camera, state_dir: Path, plan: RuntimePlan, overri
     if not (state_dir / "models").is_dir():
         raise BadBundleError(f"no models in {state_dir}; edge-agent models build --activate, or import DIR")
     store = ModelStore(state_dir / "models")
-    digest = store.active(camera.model)
-    if digest is None:
-        raise BadBundleError(f"no bundle is active for model {camera.model}; edge-agent models activate")
-    model = store.load(digest, plan.runtime, plan.flavour)
+    models = {wanted: _active(store, wanted, plan) for wanted in camera.model_names}
     book = LaneBook(GoodOnlyFiles(state_dir / "good-only"))
-    lanes = book.build({name: camera}, {camera.model: model}, Overrides(thresholds=overrides.thresholds))
+    lanes = book.build({name: camera}, models, Overrides(thresholds=overrides.thresholds))
     view = EVERYTHING if name == STILL else view_of(camera)
-    return Bench(camera=name, lane=lanes[name], model=model, view=view)
+    return Bench(camera=name, lane=lanes[name], models=tuple(models.values()), view=view)
 
 
-def judge_stills(bench: Bench, paths: Sequence[Path], clock: Clock) -> Iterator[Still]:
-    """Judge each picture; one that cannot be read says why and the next goes on."""
+def _active(store: ModelStore, name: str, plan: RuntimePlan) -> AnyModel:
+    digest = store.active(name)
+    if digest is None:
+        raise BadBundleError(f"no bundle is active for model {name}; edge-agent models activate")
+    return store.load(digest, plan.runtime, plan.flavour)
+
+
+class _Listening:
+    """An assessor, and what it said last: a picture is drawn with the heat that no inspection carries."""
+
+    def __init__(self, judge: Judge, said: dict[str, Assessment]) -> None:
+        self._judge = judge
+        self._said = said
+
+    def assess(self, answer: Any) -> Assessment:
+        assessment = self._judge.assessor.assess(answer)
+        self._said[self._judge.name] = assessment
+        return assessment
+
+
+def _heard(lane: Lane, said: dict[str, Assessment]) -> Lane:
+    """The lane, whose judges' assessments are written into `said` by name."""
+
+    def heard(seat: Seat) -> Seat:
+        return dataclasses.replace(seat, assessor=_Listening(seat, said)) if isinstance(seat, Judge) else seat
+
+    return dataclasses.replace(
+        lane,
+        first=heard(lane.first),
+        others=tuple(heard(seat) for seat in lane.others),
+        recipes={recipe: heard(seat) for recipe, seat in lane.recipes.items()},
+    )
+
+
+def _heat(lane: Lane, inspection: Inspection, said: dict[str, Assessment], image: Image) -> NDArray[np.float32] | None:
+    """The heat of the model whose verdict counts, over the picture."""
+    name = deciding(inspection.findings).name if inspection.findings else next(iter(said), "")
+    seats = (lane.first, *lane.others, *lane.recipes.values())
+    judge = next((seat for seat in seats if seat.name == name and isinstance(seat, Judge)), None)
+    if judge is None or name not in said:
+        return None
+    return on_picture(said[name], judge.canvas, (image.shape[0], image.shape[1])).heat
+
+
+def judge_stills(bench: Bench, paths: Sequence[Path], clock: Clock, recipe: str | None = None) -> Iterator[Still]:
+    """Judge each picture, as a part of `recipe`; one that cannot be read says why and the next goes on."""
+    said: dict[str, Assessment] = {}
     frames: _Frames = _Frames()
     found: list[Inspection] = []
     faults: list[str] = []
     loop = InspectLoop(
         frames=frames,
-        lanes={bench.camera: bench.lane},
+        lanes={bench.camera: _heard(bench.lane, said)},
         prepare=prepare_for,
         sinks=(found.append,),
         clock=clock,
@@ -135,10 +183,16 @@ def judge_stills(bench: Bench, paths: Sequence[Path], clock: Clock) -> Iterator[
             captured_mono_s=clock.mono_s(),
             image=image,
             path=str(path),
+            recipe=recipe,
         )
+        said.clear()
         frames.waiting.append(frame)
         loop.step(0.0)
-        yield Still(path=path, inspection=found.pop(), fault=faults.pop() if faults else None, image=image)
+        inspection = found.pop()
+        heat = _heat(bench.lane, inspection, said, image)
+        fault = faults.pop() if faults else None
+        faults.clear()
+        yield Still(path=path, inspection=inspection, fault=fault, image=image, heat=heat)
 
 
 class _Frames:

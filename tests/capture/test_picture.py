@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 
 import cv2
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.capture.header import read_header
 from edge_agent.capture.picture import MOST_PICTURE_BYTES, decode, draw, encode_jpeg, encode_png, prepare, read_picture
 from edge_agent.errors import BadPictureError
-from edge_agent.records import Region
+from edge_agent.records import Detection, Region
 
 
 def smooth(height=60, width=80, seed=0):
@@ -181,5 +182,32 @@ def test_drawing_leaves_the_picture_alone():
     drawn = draw(image, where=Region(x=0.1, y=0.1, width=0.5, height=0.5), heat=heat, lines=["FAIL scratch 0.97"])
 
     np.testing.assert_array_equal(image, before)
-    assert drawn.shape == image.shape
-    assert (drawn != image).any()
+    assert drawn.shape == (360, 480, 3)  # a whole factor, so that there is room to write
+    assert (drawn != image.repeat(3, axis=0).repeat(3, axis=1)).any()
+
+
+def test_a_large_picture_is_drawn_on_in_its_own_size():
+    assert draw(smooth(700, 900), lines=["PASS"]).shape == (700, 900, 3)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 400), (480, 640), (1, 1)])
+@pytest.mark.parametrize("corner", [(0.0, 0.0), (0.9, 0.0), (0.0, 0.9), (0.9, 0.9)])
+def test_a_detection_anywhere_is_drawn_with_its_label_inside_the_picture(size, corner):
+    where = Region(x=corner[0], y=corner[1], width=0.1, height=0.1)
+    bad = Detection(label="a name that is long", score=0.97, where=where, defect=True)
+    good = dataclasses.replace(bad, defect=False)
+
+    red, green = (draw(smooth(*size), detections=[found]).astype(int) for found in (bad, good))
+
+    differs = (red != green).any(axis=2)
+    assert differs.any()
+    assert red[differs][:, 2].mean() > red[differs][:, 1].mean()
+    assert green[differs][:, 1].mean() > green[differs][:, 2].mean()
+
+
+def test_a_detectors_boxes_take_the_place_of_the_single_one():
+    found = Detection(label="dent", score=0.5, where=Region(x=0.6, y=0.6, width=0.2, height=0.2), defect=True)
+    where = Region(x=0.1, y=0.1, width=0.2, height=0.2)
+    image = smooth(480, 640)
+
+    np.testing.assert_array_equal(draw(image, where=where, detections=[found]), draw(image, detections=[found]))

@@ -60,7 +60,7 @@ def test_save_writes_a_picture_of_each_verdict(state, folder, tmp_path):
     main(["inspect", str(folder), "--state", str(state), "--save", str(tmp_path / "drawn")])
 
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0.png", "1.png", "2.png"]
-    assert cv2.imread(str(tmp_path / "drawn" / "0.png")).shape == (60, 80, 3)
+    assert cv2.imread(str(tmp_path / "drawn" / "0.png")).shape == (360, 480, 3)  # room to write
 
 
 def test_a_camera_judges_its_own_region_with_its_own_threshold(state, folder, tmp_path, capsys):

@@ -127,7 +127,7 @@ def _suppressed(graph: _Graph, boxes: str, scores: str) -> None:
     graph.put("by_row", "Transpose", boxes, perm=[0, 2, 1])
     limits = (
         graph.constant("most", [20], np.int64),
-        graph.constant("iou", [0.45]),
+        graph.constant("iou", [0.2]),
         graph.constant("least", [0.25]),
     )
     graph.put("chosen", "NonMaxSuppression", "by_row", scores, *limits, center_point_box=1)
@@ -165,8 +165,8 @@ DECLARATIONS = {
     "anomaly": _HEAD
     + "threshold: 0.6\nhold_below: 0.4\ngolden: golden\n"
     + "anomaly: {score: pred_score, map: anomaly_map, score_good: 5.0, score_bad: 8.0}\n",
-    "detector": _HEAD + _CLASSES + _DETECTOR + "detector: {form: yolov8, score_min: 0.25, iou_max: 0.45}\n",
-    "detector-yolov5": _HEAD + _CLASSES + _DETECTOR + "detector: {form: yolov5, score_min: 0.25, iou_max: 0.45}\n",
+    "detector": _HEAD + _CLASSES + _DETECTOR + "detector: {form: yolov8, score_min: 0.25, iou_max: 0.2}\n",
+    "detector-yolov5": _HEAD + _CLASSES + _DETECTOR + "detector: {form: yolov5, score_min: 0.25, iou_max: 0.2}\n",
     "detector-rows": _HEAD
     + _CLASSES
     + _DETECTOR

@@ -127,9 +127,10 @@ def _fix_input(model: ModelProto, keys: InputKeys) -> tuple[int, int]:
     kind = inputs[0].type.tensor_type
     axes = kind.shape.dim
     element = _ELEMENTS.get(kind.elem_type, f"type {kind.elem_type}")
-    if element == "float16":
+    if element == "float16" or any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
         raise BadBundleError(
-            "takes float16; export it in float32 (half=False): accelerators halve it themselves, the CPU cannot use it"
+            "computes in float16; export it in float32 (half=False): accelerators halve it themselves, and the CPU "
+            "would only convert it to and fro"
         )
     if element == f"type {kind.elem_type}" or len(axes) != 4:
         raise BadBundleError(f"takes {element} of {len(axes)} axes, expected float32 or uint8 of 4, one the batch")
