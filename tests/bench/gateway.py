@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from edge_agent.clock import SystemClock
+from edge_agent.errors import BadBundleError
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.loading import LoadedModel
 from edge_agent.models.store import ModelStore
@@ -32,12 +33,21 @@ MALLOC = {
 
 
 def default_store() -> Path:
-    """The model store with the default bundle active; built once, by `edge-agent models build`."""
+    """The model store with the default bundle active; built by `edge-agent models build` where there is none yet, or
+    one that this version does not read."""
     store = CACHE / "state" / "models"
-    if not store.is_dir() or ModelStore(store).active("surface") is None:
+    if not _has_default(store):
+        shutil.rmtree(store, ignore_errors=True)
         command = [sys.executable, "-m", "edge_agent", "models", "build", "--state", str(CACHE / "state"), "--activate"]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return store
+
+
+def _has_default(store: Path) -> bool:
+    with contextlib.suppress(BadBundleError):
+        digest = ModelStore(store).active("surface") if store.is_dir() else None
+        return digest is not None and ModelStore(store).manifest(digest) is not None
+    return False
 
 
 def default_model(flavour: str = "u8s8") -> LoadedModel:
