@@ -31,7 +31,7 @@ CHILD = Path(__file__).parent / "native" / "__main__.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
 PACKAGES = "python3-gi gir1.2-gst-plugins-base-1.0 (GStreamer), python3-gi gir1.2-aravis-0.8 (GenICam)"
 # Time to stop the stream and give the camera free; a process that hangs is killed after it.
-_CLOSE_S = 0.7
+_CLOSE_S = 1.0
 _KILL_S = 1.0
 _PROBE_S = 10.0
 _MOST_LAST_WORDS_BYTES = 4096

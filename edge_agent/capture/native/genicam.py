@@ -24,12 +24,12 @@ from edge_agent.capture.native.wire import REQUEST, SharedMemory, StackError  # 
 
 _FAKE = re.compile("Fake_[0-9]+")
 _IP = re.compile(r"[0-9]+(\.[0-9]+){3}")
-_PULL_US = 200_000
+_PULL_US = 100_000
 # One is with the daemon, one waits, the others receive. A triggered camera may send a burst that has to wait.
 _SLOTS_FREE, _SLOTS_TRIGGERED = 6, 16
 _MOST_BAD = 100
 # A burst must fit while this process is not running; the kernel gives at most net.core.rmem_max.
-_SOCKET_PICTURES, _MOST_SOCKET_BYTES = 2, 64 * 1024 * 1024
+_SOCKET_PICTURES, _MOST_SOCKET_BYTES = 8, 64 * 1024 * 1024
 _LOOK_S = 2.0
 
 
@@ -80,11 +80,12 @@ class GenicamStack:
 
     def close(self) -> None:
         self._stop.set()
-        if self._stream is None:
+        if self._camera is None:
             return
-        self._puller.join()
         try:
-            self._camera.stop_acquisition()
+            if self._puller.is_alive():
+                self._puller.join()
+                self._camera.stop_acquisition()
             device = self._camera.get_device()
             if isinstance(device, Aravis.GvDevice):  # else it stays ours until its heartbeat runs out, seconds later
                 device.leave_control()
@@ -154,12 +155,14 @@ class GenicamStack:
         self._fired = True
 
     def _look(self) -> None:
-        """Whether the camera is still there, now and then."""
+        """Whether the camera is still there. One that waits for its line is asked now and then; of one that runs
+        freely the daemon itself notices that no picture comes.
+        """
+        self._require_control()
         now_s = time.monotonic()
-        if now_s - self._looked_s < _LOOK_S:
+        if self._job["trigger"] is None or now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
-        self._require_control()
         try:
             self._camera.get_integer("Width")
         except GLib.Error as error:

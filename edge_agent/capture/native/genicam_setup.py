@@ -21,14 +21,15 @@ def set_up(camera: Any, job: Mapping[str, Any]) -> None:
     Raises:
         StackError: the camera does not have or take what is asked for.
     """
+    camera.set_range_check_policy(
+        Aravis.RangeCheckPolicy.ENABLE
+    )  # else a wrong value is sent, and the camera may take it
     camera.set_acquisition_mode(Aravis.AcquisitionMode.CONTINUOUS)
     _set_format(camera, job["pixel"], job["formats"])
     if job["width"] or job["height"]:
         _, _, width, height = _region(camera)
-        camera.set_region(0, 0, job["width"] or width, job["height"] or height)
-        if _region(camera)[2:] != (job["width"] or width, job["height"] or height):
-            _, _, width, height = _region(camera)
-            raise StackError(f"the camera makes {width}x{height} of the size that was asked for", REQUEST)
+        wanted = (job["width"] or width, job["height"] or height)
+        _asked(f"a size of {wanted[0]}x{wanted[1]}", lambda: camera.set_region(0, 0, *wanted))
     if job["packet"]:
         camera.gv_set_packet_size(job["packet"])
     for name, value in job["features"].items():
