@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from edge_agent.config.keys import Apply, Section, key
 
-# V4L2 has no decibels: drivers count gain in steps of their own. nvarguscamerasrc knows no focus, GenICam's standard
-# features no colour temperature. A pipeline of one's own sets its elements' properties itself.
+# V4L2 has no decibels: drivers count gain in steps of their own, as some GenICam cameras do. nvarguscamerasrc knows no
+# focus, GenICam's standard features no colour temperature. A pipeline of one's own sets its properties itself.
 LOCKABLE: Mapping[str, tuple[str, ...]] = {
     "v4l2": ("exposure_us", "gain_raw", "white_balance_k", "focus"),
     "csi": ("exposure_us", "gain_db", "white_balance_k"),
-    "genicam": ("exposure_us", "gain_db"),
+    "genicam": ("exposure_us", "gain_db", "gain_raw"),
 }
 
 
@@ -30,7 +30,7 @@ class ControlKeys(Section):
         None, "Gain in decibels (csi, genicam); automatic gain is switched off.", apply=Apply.CAMERA, ge=-24, le=60
     )
     gain_raw: float | None = key(
-        None, "Gain in the driver's own steps (v4l2, which has no decibels).", apply=Apply.CAMERA, ge=0, le=65_535
+        None, "Gain in the camera's own steps (v4l2, genicam without decibels).", apply=Apply.CAMERA, ge=0, le=65_535
     )
     white_balance_k: float | None = key(
         None,

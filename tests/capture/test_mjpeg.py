@@ -83,6 +83,16 @@ def test_a_part_that_is_no_picture_is_one_hold_and_the_next_is_judged(camera):
     source.close()
 
 
+def test_half_a_picture_is_a_hold_and_never_filled_up(camera):
+    # FFmpeg completes it with what the part before showed (docs/capture.md).
+    source = opened(camera.url("half-pictures"))
+    source.read()
+    for _ in range(3):
+        with pytest.raises(BadPictureError, match="ends inside"):
+            source.read()
+    source.close()
+
+
 @pytest.mark.parametrize(
     ("path", "pictures", "words"),
     [

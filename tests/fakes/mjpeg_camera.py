@@ -63,6 +63,7 @@ STREAMS = {
     "more-dashes": (f"--{BOUNDARY}", lambda camera: steady(camera, name=f"----{BOUNDARY}")),
     "prose-before": (BOUNDARY, lambda camera: first(1, camera, *[])),
     "garbage-between": (BOUNDARY, one_of_three_is_garbage),
+    "half-pictures": (BOUNDARY, lambda camera: first(1, camera, *[part(jpeg(1)[:-200])] * 3)),
     "closed-inside": (BOUNDARY, lambda camera: first(3, camera, part(jpeg(3))[:-100])),
     "ended": (BOUNDARY, lambda camera: first(3, camera, f"--{BOUNDARY}--\r\n".encode())),
     "no-multipart": (BOUNDARY, lambda _camera: iter(lambda: bytes(32768), None)),
