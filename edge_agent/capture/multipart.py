@@ -1,9 +1,10 @@
 """Bytes of a `multipart/x-mixed-replace` answer (RFC 2046, section 5.1) to the pictures in it. Pure.
 
-    preamble --delimiter--> headers --blank line--> body --its length, or the next delimiter--> picture, and on
+    preamble --delimiter--> headers --blank line--> body --its length, the JPEG's end, the next delimiter--> picture
 
-Cameras differ: some write a Content-Length, some none; some put the two dashes of the delimiter into the boundary's
-name; some end lines with a line feed alone. All of these are read. What contradicts itself is refused, not guessed at.
+Without a stated length a picture is whole when its JPEG ends: the next delimiter may come with the next picture only, a
+frame's time later. Cameras differ: some put the two dashes of the delimiter into the boundary's name, some end lines
+with a line feed alone. Both are read. What contradicts itself is refused, not guessed at.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from edge_agent.capture.jpeg_end import JpegEnd
 from edge_agent.errors import CameraError
 
 # A 20-megapixel JPEG at a camera's best quality has 10 to 15 MB.
@@ -35,6 +37,7 @@ class Parts:
         self._searched = 0  # no delimiter begins before this place
         self._in_body = False
         self._length: int | None = None  # of the body, where the camera says it
+        self._jpeg = JpegEnd()
         self._picture = False  # whether the body is one
         self.begun = False  # whether a delimiter was seen
 
@@ -60,7 +63,7 @@ class Parts:
         if at < 0:
             self._keep_to(MOST_PREAMBLE_BYTES, f"no {self._delimiter.decode('latin-1')!r}, the boundary it announced,")
             return False
-        if self.begun and self._buffer[:at].strip(_BETWEEN):
+        if self._length is not None and self._buffer[:at].strip(_BETWEEN):
             raise CameraError("a part goes on after the Content-Length that it stated")
         head_at = at + len(self._delimiter)
         blank = _BLANK_LINE.search(self._buffer, head_at)
@@ -77,6 +80,7 @@ class Parts:
             raise CameraError(f"a part of {self._length} bytes, at most {self._most_bytes} are read")
         self._picture = kind is None or kind[1].lower().startswith(b"image/")
         self._cut(blank.end())
+        self._jpeg = JpegEnd()
         self._in_body = self.begun = True
         return True
 
@@ -87,14 +91,16 @@ class Parts:
                 return None
             body = bytes(self._buffer[: self._length])
             self._cut(self._length)
-        else:
-            at = self._find()
-            if at < 0:
-                self._keep_to(self._most_bytes, "no end of a part")
-                return None
+        elif (at := self._find()) >= 0:  # before the JPEG's end: one that was cut off would take the next for its rest
             # A JPEG ends with FF D9: nothing of it is stripped.
             body = bytes(self._buffer[:at]).rstrip(_BETWEEN)
             self._cut(at)
+        elif (end := self._jpeg.find(self._buffer)) is not None:
+            body = bytes(self._buffer[:end])
+            self._cut(end)
+        else:
+            self._keep_to(self._most_bytes, "no end of a part")
+            return None
         self._in_body = False
         return body
 

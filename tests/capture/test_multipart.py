@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.capture.jpeg_end import JpegEnd
 from edge_agent.capture.multipart import MOST_HEADER_BYTES, MOST_PREAMBLE_BYTES, Parts
 from edge_agent.errors import CameraError
 from tests.fakes.mjpeg_camera import jpeg, part
@@ -25,6 +28,54 @@ def pictures_in(stream, boundary="frame", cut=None):
 
 def stream_of(bodies, **how):
     return b"".join(part(body, **how) for body in bodies)
+
+
+def encoded(*flags):
+    picture = np.random.default_rng(1).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", picture, list(flags))[1].tobytes()
+
+
+# Two ends are not the end: that of a thumbnail in an APP1 segment, and the two bytes in a table.
+THUMBNAIL = PICTURES[0][:2] + b"\xff\xe1" + (len(PICTURES[1]) + 2).to_bytes(2, "big") + PICTURES[1] + PICTURES[0][2:]
+COMMENT = PICTURES[0][:2] + b"\xff\xff\xfe\x00\x06\xff\xd9--" + PICTURES[0][2:]
+KINDS = {
+    "plain": encoded(),
+    "progressive": encoded(cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "with restarts": encoded(cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+    "with a thumbnail": THUMBNAIL,
+    "with a comment": COMMENT,
+}
+
+
+@pytest.mark.parametrize("cut", [1, 3, 50, None])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_picture_without_a_stated_length_is_whole_when_its_jpeg_ends_not_when_the_next_begins(kind, cut):
+    assert pictures_in(part(KINDS[kind], length=False)[:-2], cut=cut) == [KINDS[kind]]
+
+
+@pytest.mark.parametrize("cut", [1, 50, None])
+def test_a_picture_that_was_cut_off_does_not_take_the_next_for_its_rest(cut):
+    half = encoded()[:-300]
+    stream = part(half, length=False) + part(PICTURES[1], length=False) + part(PICTURES[2], length=False)
+
+    assert pictures_in(stream, cut=cut) == [half, *PICTURES[1:3]]
+
+
+def test_what_a_camera_adds_behind_a_picture_is_passed_over():
+    stream = part(PICTURES[0] + bytes(30), length=False) + part(PICTURES[1], length=False)
+
+    assert [picture[: len(PICTURES[0])] for picture in pictures_in(stream, cut=10)] == PICTURES[:2]
+
+
+@given(st.binary(max_size=300), st.integers(1, 40))
+def test_any_bytes_after_a_jpegs_start_end_or_do_not_and_nothing_breaks(content, cut):
+    end, buffer, whole = JpegEnd(), bytearray(), b"\xff\xd8" + content
+    for start in range(0, len(whole), cut):
+        buffer += whole[start : start + cut]
+        found = end.find(buffer)
+        if found is not None:
+            assert bytes(buffer[:found]).endswith(b"\xff\xd9")
+            return
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100, None])
