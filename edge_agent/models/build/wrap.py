@@ -32,8 +32,8 @@ from edge_agent.models.rules import OPSETS
 # Below 13, squeeze and unsqueeze take their axes otherwise; the newest that every exporter of 2021 could have written.
 _OPSET_LEAST, _OPSET_RAISED = 13, 17
 _IR_VERSION = 8
-# Everything of ours begins with this: no exporter's names do.
-_OURS = "edge/"
+# What the network had and what is built around it must not meet: many a detector calls its outputs boxes and scores.
+_OWN, _OURS = "own/", "edge/"
 # ITU-R BT.601, as OpenCV turns BGR into grey.
 _GREY_OF_BGR = (0.114, 0.587, 0.299)
 _ELEMENTS = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.UINT8: "uint8"}
@@ -71,6 +71,7 @@ def wrap(path: Path, declared: Declaration) -> Wrapped:
         size = _fix_input(model, declared.input)
         model = _folded(model)
         outputs = _outputs(model)
+        _set_apart(model)
         added = _Nodes(model)
         _in_front(added, model, declared.input, size)
         if declared.kind == CLASSIFIER:
@@ -199,6 +200,16 @@ def _outputs(model: ModelProto) -> dict[str, tuple[Size, ...]]:
     }
 
 
+def _set_apart(model: ModelProto) -> None:
+    """Give every value of the network a name that none of ours has."""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.name = _OWN + value.name
+    for node in model.graph.node:
+        # An empty name is an optional input that is not given.
+        node.input[:] = [_OWN + name if name else name for name in node.input]
+        node.output[:] = [_OWN + name if name else name for name in node.output]
+
+
 class _Nodes:
     """Adds nodes and constants of ours to a graph, each with a name of its own."""
 
@@ -293,7 +304,7 @@ def _classifier(
     count = len(declared.classes)
     if None in shape or int(np.prod([size or 0 for size in shape])) != count:
         raise BadBundleError(f"gives {name} {_shown(shape)}, the declaration has {count} classes")
-    value = added.add("Reshape", name, added.integers(count))
+    value = added.add("Reshape", _OWN + name, added.integers(count))
     if keys.gives == "logits":
         value = added.add("Softmax", value, axis=0)
     return {"scores": value}
@@ -305,14 +316,14 @@ def _anomaly(added: _Nodes, outputs: dict[str, tuple[Size, ...]], keys: AnomalyK
     sides = _plain(shape)
     if len(sides) != 2 or None in sides:
         raise BadBundleError(f"gives {name} {_shown(shape)}, expected a map with a height and a width")
-    value = added.add("Reshape", name, added.integers(*(size or 0 for size in sides)))
+    value = added.add("Reshape", _OWN + name, added.integers(*(size or 0 for size in sides)))
     if keys.score is None:
         top = added.add("ReduceMax", added.add("Reshape", value, added.integers(-1)), keepdims=1)
         return {"score": added.add("Reshape", top, added.integers(1)), "map": value}
     score, score_shape = _named(outputs, keys.score, "anomaly.score")
     if _plain(score_shape) != ():
         raise BadBundleError(f"gives {score} {_shown(score_shape)}, expected one number as the score")
-    return {"score": added.add("Reshape", score, added.integers(1)), "map": value}
+    return {"score": added.add("Reshape", _OWN + score, added.integers(1)), "map": value}
 
 
 def _plain(shape: Sequence[Size]) -> tuple[Size, ...]:
@@ -341,7 +352,7 @@ def _detector(
         )
     # YOLOv8 lays one box down a column, v5 along a row; where both sides fit, as the family does it.
     down = shape[1] == wide and (keys.form == "yolov8" or shape[2] != wide)
-    value = added.add("Squeeze", name, added.integers(0))
+    value = added.add("Squeeze", _OWN + name, added.integers(0))
     if down:
         value = added.add("Transpose", value, perm=[1, 0])
     centre, sides = added.columns(value, 0, 2), added.columns(value, 2, 4)
@@ -363,7 +374,7 @@ def _rows(
             f"gives {name} {_shown(shape)}, the declared columns make [1, N, {wide}] or [N, {wide}]; correct "
             "detector.columns"
         )
-    value = added.add("Reshape", name, added.integers(-1, wide))
+    value = added.add("Reshape", _OWN + name, added.integers(-1, wide))
     order = [keys.columns.index(column) for column in ("x1", "y1", "x2", "y2", "score", "class")]
     value = added.add("Gather", value, added.integers(*order), axis=1)
     factors = np.concatenate([1.0 / unit, np.ones(2, np.float32)]).astype(np.float32)
