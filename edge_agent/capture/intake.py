@@ -47,7 +47,8 @@ class Gate(Protocol):
 class CameraPlan:
     """How one camera is to be run. `fps` None: every picture; `every_nth` is thinned out before that. Neither touches
     a picture that a trigger asked for. `verdict_within_s`: later than this after its trigger, or else its picture, a
-    verdict is of no use to the line; None where it does not matter.
+    verdict is of no use to the line; None where it does not matter. `arrives`: files that come by themselves, into a
+    watched folder; a trigger takes the first that comes after it, as it would a camera's picture.
     """
 
     name: str
@@ -59,6 +60,7 @@ class CameraPlan:
     first_frame_s: float = DEFAULT_FIRST_FRAME_S
     capacity: int = DEFAULT_CAPACITY
     verdict_within_s: float | None = None
+    arrives: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,8 @@ class Intake:
     def await_turn(self) -> bool:
         """Wait until the next picture of a file is wanted: for its trigger, or its pace. False when stopped."""
         clock, gate = self._wiring.clock, self._wiring.gate
+        if gate is not None and self._wiring.plan.arrives:
+            return not self._stop.is_set()
         if gate is not None:
             while self._asked is None and not self._stop.is_set():
                 self._asked = gate.wait(self._stop, GATE_TURN_S)
@@ -189,7 +193,8 @@ class Intake:
     def _sort(self, mono_s: float, *, live: bool) -> tuple[Trigger | None, Skip | None]:
         """The trigger that asked for the picture of this moment, and why it is skipped, if it is."""
         if self._wiring.gate is not None:
-            trigger, self._asked = self._wiring.gate.claim(mono_s) if live else self._asked, None
+            by_moment = live or self._wiring.plan.arrives
+            trigger, self._asked = self._wiring.gate.claim(mono_s) if by_moment else self._asked, None
             return trigger, Skip.UNTRIGGERED if trigger is None else None
         if not self._nth.take():
             return None, Skip.NTH

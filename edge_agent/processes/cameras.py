@@ -48,7 +48,12 @@ JOIN_S = 1.0  # a read that hangs in a driver is left behind
 
 
 def plan_of(name: str, camera: Camera) -> CameraPlan:
-    """How capture runs this camera."""
+    """How capture runs this camera.
+
+    Raises:
+        ConfigError: the address cannot be read.
+    """
+    address = parse(camera.source)
     return CameraPlan(
         name=name,
         fps=camera.fps,
@@ -60,6 +65,7 @@ def plan_of(name: str, camera: Camera) -> CameraPlan:
         first_frame_s=camera.open_timeout_s + camera.read_timeout_s + camera.stall_s,
         capacity=camera.queue,
         verdict_within_s=None if camera.verdict_within_ms is None else camera.verdict_within_ms / 1e3,
+        arrives=address.scheme == "folder" and address.flag("watch"),
     )
 
 

@@ -224,3 +224,15 @@ def test_every_trigger_ends_in_exactly_one_part_and_no_part_is_without_one(steps
     account = frames.accounting("cam")
     assert account.balanced
     assert account.captured == len(ended)
+
+
+def test_a_trigger_takes_the_first_picture_that_arrives_in_a_watched_folder_after_it_and_none_is_waited_for():
+    gate = FakeGate([None, trigger("p1"), None])
+    with Rig(gate=gate) as rig:
+        _, watcher = rig.start(camera([picture(1), picture(2), picture(3)], live=False), arrives=True)
+        frame = rig.frame()
+        watcher.wait_state("ended")
+        account = rig.queue.accounting("cam")
+
+    assert (frame.part, int(frame.image[0, 0, 0])) == ("p1", 2)
+    assert account.skipped == {Skip.UNTRIGGERED: 2}
