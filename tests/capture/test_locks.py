@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import pytest
 
-from edge_agent.capture.argus import properties
 from edge_agent.capture.controls import Controls
 from edge_agent.capture.v4l2_locks import LOCKS, lock
 from edge_agent.config.controls import LOCKABLE, ControlKeys
@@ -102,20 +101,6 @@ def test_a_camera_without_the_automatic_may_still_hold_the_value():
 )
 def test_a_lock_that_does_not_hold_is_named_with_what_the_camera_has(device, asked, told):
     assert lock(device, asked) == (told,)
-
-
-def test_a_csi_camera_is_locked_by_ranges_without_choice():
-    asked = Controls(exposure_us=2000.5, gain_db=6, white_balance_k=6000)
-
-    assert properties(asked) == (
-        'exposuretimerange="2000500 2000500" gainrange="1.995 1.995" ispdigitalgainrange="1 1" wbmode=5'
-    )
-    assert properties(Controls()) == ""
-
-
-@pytest.mark.parametrize(("kelvin", "mode"), [(2700, 2), (3000, 4), (4000, 3), (5500, 5), (9000, 5)])
-def test_a_csi_camera_takes_the_light_that_is_nearest(kelvin, mode):
-    assert properties(Controls(white_balance_k=kelvin)) == f"wbmode={mode}"
 
 
 def test_the_configuration_the_record_and_the_locks_know_the_same_controls():
