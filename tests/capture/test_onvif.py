@@ -50,6 +50,12 @@ def test_a_login_is_taken_by_the_cameras_own_clock_however_wrong_it_is(slow_s):
         assert asked(camera, "op", SECRET) == ACME
 
 
+def test_a_login_that_is_asked_for_as_web_servers_do_is_given_so():
+    with OnvifCamera(http_login=("op", SECRET)) as camera:
+        assert asked(camera, "op", SECRET) == ACME
+        assert "401: it wants a user and a password and did not take these" in refused(camera, username="op")
+
+
 def test_a_wrong_or_missing_password_is_said_and_not_shown():
     with OnvifCamera(login=("op", SECRET)) as camera:
         message = refused(camera, username="op", password=f"wrong-{SECRET}")

@@ -145,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         camera, name = self.server.camera, self.path.split("?")[0].strip("/")
-        if camera.login and not _may_look(camera, self.headers.get("Authorization", ""), self.path):
+        if camera.login and not knows_login(
+            camera.login, camera.scheme, self.headers.get("Authorization", ""), self.path
+        ):
             self._answer(401, {"WWW-Authenticate": CHALLENGES[camera.scheme]}, b"")
         elif name in ANSWERS:
             self._answer(*ANSWERS[name])
@@ -186,10 +188,10 @@ CHALLENGES = {
 }
 
 
-def _may_look(camera, header, target, method="GET"):
-    """Whether the header holds the camera's login (RFC 7617, RFC 7616)."""
-    user, password = camera.login
-    if camera.scheme == "basic":
+def knows_login(login, scheme, header, target, method="GET"):
+    """Whether the Authorization header holds this login (RFC 7617, RFC 7616)."""
+    user, password = login
+    if scheme == "basic":
         return header == "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     said = dict(re.findall(r'(\w+)="?([^",]*)"?', header))
     first_hash, second_hash = _md5(f"{user}:{REALM}:{password}"), _md5(f"{method}:{target}")

@@ -14,6 +14,8 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.fakes.mjpeg_camera import CHALLENGES, knows_login
+
 SILENCE_S = 20.0
 HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?><env:Envelope xmlns:env="http://www.w3.org/2003/05/soap-envelope"'
@@ -50,16 +52,19 @@ def date_and_time(moment):
 
 
 class OnvifCamera:
-    """`slow_s`: its clock is behind by so much, and it refuses logins of another time. `answer` (bytes) replaces what it
-    says of itself; `mute`: it takes questions and says nothing.
+    """`slow_s`: its clock is behind by so much, and it refuses logins of another time. `http_login`: it asks for the login
+    as web servers do, not in the envelope. `answer` (bytes) replaces what it says of itself; `mute`: it takes questions
+    and says nothing.
     """
 
-    def __init__(self, serial="A1", *, firmware="1.3.0", login=None, slow_s=0.0, answer=None, mute=False, port=0):
+    def __init__(
+        self, serial="A1", *, firmware="1.3.0", login=None, slow_s=0.0, answer=None, mute=False, http_login=None
+    ):
         self.serial, self.firmware, self.login, self.answer = serial, firmware, login, answer
         self.behind = datetime.timedelta(seconds=slow_s)
-        self.mute, self.asked = mute, []
+        self.mute, self.http_login, self.asked = mute, http_login, []
         self.closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _Service)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Service)
         self._server.daemon_threads = True
         self._server.camera = self
         self.port = self._server.server_address[1]
@@ -121,6 +126,13 @@ class _Service(BaseHTTPRequestHandler):
         question = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if camera.mute:
             camera.closing.wait(SILENCE_S)
+            return
+        given = self.headers.get("Authorization", "")
+        if camera.http_login and not knows_login(camera.http_login, "digest", given, self.path, "POST"):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", CHALLENGES["digest"])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         status, content = (200, camera.answer) if camera.answer is not None else camera.reply_to(question)
         content = content if isinstance(content, bytes) else content.encode()
