@@ -105,6 +105,39 @@ ROWS: dict[str, tuple[Row, ...]] = {
             target="report",
         ),
     ),
+    "cameras": (
+        Row(
+            what="1 / 4 / 8 cameras together, every picture judged, beside bare inference with the same thread",
+            value=lambda r: (
+                f"{r['efficiency']:.2f} at worst ("
+                + " / ".join(f"{r[f'fps_{count}']:.0f}" for count in (1, 4, 8))
+                + f" of {r['bare_fps']:.0f} frames/s)"
+            ),
+            target=">= .85",
+        ),
+        Row(
+            what="8 cameras that bring half as much again as can be judged: dropped, p99, least beside most judged, CPU",
+            value=lambda r: (
+                f"{r['overload']['8']['dropped_share']:.0%}, {r['overload']['8']['p99_ms']:.0f} ms, "
+                f"{r['overload']['8']['least_over_most_judged']:.2f}, {r['overload']['8']['cpu_cores']:.1f} cores"
+            ),
+            target="report",
+        ),
+        Row(
+            what="RTSP camera back after outages, worst, to the first committed verdict",
+            value=lambda r: f"{r['recovery_s']:.1f} s (outages of {', '.join(r['recovery_s_after_outage_s'])} s)",
+            target="<= 3 s",
+        ),
+        Row(
+            what="memory a reconnect; threads before and after",
+            value=lambda r: ", ".join(
+                f"{found['reconnects']:,} by {kind}: {found['rss_slope_kib']:.2f} KiB, "
+                f"{found['threads'][0]} -> {found['threads'][-1]}"
+                for kind, found in r["reconnects"].items()
+            ),
+            target="no growth",
+        ),
+    ),
     "goodonly": (
         Row(
             what="good-only start, AUROC on the test split (recall at 2 % false alarms)",

@@ -7,7 +7,7 @@ from collections import Counter, deque
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -160,6 +160,20 @@ def test_cameras_take_turns_however_fast_one_is():
     fill(queue, "slower", 1)
 
     assert [queue.get(0).camera for _ in range(7)] == ["fast", "slow", "slower", "fast", "slow", "fast", "fast"]
+
+
+@given(st.data(), st.integers(1, 5), st.integers(1, 4))
+def test_under_any_overload_a_frame_waits_for_at_most_as_many_verdicts_as_all_lanes_hold(data, cameras, capacity):
+    names = [f"cam-{number}" for number in range(cameras)]
+    queue = queue_of(*names, capacity=capacity)
+    gets, put_at = 0, {}
+    for camera in data.draw(st.lists(st.sampled_from([*names, None]), max_size=120)):
+        if camera is not None:
+            fill(queue, camera, 1)
+            put_at[camera, queue.accounting(camera).captured] = gets
+        elif (got := queue.get(0)) is not None:
+            gets += 1
+            assert gets - put_at[got.camera, got.sequence] <= capacity * cameras
 
 
 def test_a_file_waits_for_space_and_none_is_dropped():
