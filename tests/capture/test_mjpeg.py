@@ -13,6 +13,7 @@ from edge_agent.capture.sources import make_source
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BadPictureError, CameraError
 from tests.capture.watching import Rig
+from tests.fakes.broker import Authority
 from tests.fakes.mjpeg_camera import MjpegCamera, jpeg
 
 SECRET = "s3:c/r@t"  # noqa: S105 - of a camera that lives for a second
@@ -154,6 +155,19 @@ def test_a_login_opens_the_stream_and_is_never_shown(scheme):
 def test_a_login_of_a_kind_that_we_do_not_know_is_a_refusal(scheme):
     with MjpegCamera(login=("user", SECRET), scheme=scheme) as camera:
         assert "answers 401" in open_fault(with_login(parse(camera.url()), "user", SECRET).target)
+
+
+def test_a_certificate_is_checked_unless_the_camera_is_said_to_have_none_that_counts(tmp_path, monkeypatch):
+    authority = Authority(tmp_path)
+    with MjpegCamera(certificate=authority.issue("cam")) as camera:
+        message = open_fault(camera.url())
+        assert "its certificate is not trusted" in message
+        assert "tls_verify: false" in message
+        opened(camera.url(), tls_verify=False).close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+        opened(camera.url()).close()
+    with MjpegCamera() as camera:
+        assert "does not speak TLS" in open_fault(camera.url().replace("http:", "https:"))
 
 
 def test_a_frozen_camera_is_noticed_at_the_read_time_out_and_opened_again():

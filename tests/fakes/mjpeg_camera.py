@@ -106,8 +106,8 @@ class MjpegCamera:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def url(self, path="stream", host="127.0.0.1"):
-        return f"http{'s' if self._tls else ''}://{host}:{self.port}/{path}"
+    def url(self, path="stream"):
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/{path}"
 
     def freeze(self):
         self._flowing.clear()
