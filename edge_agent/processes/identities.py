@@ -51,7 +51,9 @@ def describe(identity: CameraIdentity) -> str:
     """For people: `Acme Eye 4, serial A1, firmware 1.3.0`."""
     name = " ".join(word for word in (identity.vendor, identity.model) if word)
     serial = f"serial {identity.serial}" if identity.serial else "no serial number"
-    return ", ".join(part for part in (name, serial, f"firmware {identity.firmware}" * bool(identity.firmware)) if part)
+    firmware = f"firmware {identity.firmware}" if identity.firmware else ""
+    # Whatever a camera says ends up in logs and on terminals.
+    return "".join(letter for letter in ", ".join(filter(None, (name, serial, firmware))) if letter.isprintable())
 
 
 class Identities:
@@ -62,7 +64,8 @@ class Identities:
         self._note = note
         self._lock = threading.RLock()
         self._accepted = _read(file)
-        self._found: dict[str, CameraIdentity] = {}
+        self._last: dict[str, CameraIdentity] = {}  # who answered last at each name
+        self._silent: set[str] = set()  # names where nobody says who answers now
         self._told: dict[str, CameraIdentity] = {}  # whom the active alarm names
         self._unheld: dict[str, tuple[str, ...]] = {}
         self._news = False
@@ -71,10 +74,11 @@ class Identities:
         """This camera answered at this name; None: it does not say, or not yet."""
         with self._lock:
             if identity is None:
-                self._found.pop(camera, None)
+                self._silent.add(camera)
                 return
-            self._news = self._news or self._found.get(camera) != identity
-            self._found[camera] = identity
+            self._silent.discard(camera)
+            self._news = self._news or self._last.get(camera) != identity
+            self._last[camera] = identity
             log.info("camera=%s device=%s", camera, describe(identity))
             self._judge(camera, identity)
 
@@ -100,16 +104,17 @@ class Identities:
     def look_again(self, camera: str) -> None:
         """After the alarm has ended: a third camera may stand there by now."""
         with self._lock:
-            if camera in self._found:
-                self._judge(camera, self._found[camera])
+            identity = self.of(camera)
+            if identity is not None:
+                self._judge(camera, identity)
 
     def settle(self, cameras: Collection[str]) -> None:
         """Forget cameras that the configuration no longer has: their names are free."""
         with self._lock:
             for name in self._unheld.keys() - set(cameras):
                 self.held(name, ())
-            kept = [{n: v for n, v in book.items() if n in cameras} for book in (self._found, self._told)]
-            self._found, self._told = kept
+            kept = [{n: v for n, v in book.items() if n in cameras} for book in (self._last, self._told)]
+            self._last, self._told = kept
             self._unheld = {name: lines for name, lines in self._unheld.items() if name in cameras}
             accepted = {name: identity for name, identity in self._accepted.items() if name in cameras}
             if accepted != self._accepted:
@@ -118,7 +123,7 @@ class Identities:
     def of(self, camera: str) -> CameraIdentity | None:
         """The camera that answers now, None where it does not say."""
         with self._lock:
-            return self._found.get(camera)
+            return None if camera in self._silent else self._last.get(camera)
 
     def unheld(self, camera: str) -> tuple[str, ...]:
         """Its locks that do not hold."""

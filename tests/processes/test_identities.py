@@ -145,6 +145,18 @@ def test_a_damaged_file_is_ignored_and_said(station, caplog, content):
     assert "identities=ignored" in caplog.text
 
 
+def test_a_camera_that_says_nothing_now_is_not_shown_as_the_one_before(station):
+    station.see(A, None)
+
+    assert station.identities.of("top") is None
+    station.acknowledge()
+    assert station.see(A) is None
+
+
+def test_a_description_can_be_printed():
+    assert describe(CameraIdentity(vendor="\x1b[31mAcme\n", serial="7")) == "[31mAcme, serial 7"
+
+
 def test_a_name_that_left_the_configuration_is_free(station):
     station.see(A)
     station.identities.held("top", ("focus 3: the camera has no such control",))
@@ -168,7 +180,7 @@ def test_news_is_told_once(station):
     assert [station.identities.take_news() for _ in range(2)] == [False, False]
     station.see(A)
     assert [station.identities.take_news() for _ in range(2)] == [True, False]
-    station.see(A)
+    station.see(None, A)
     assert not station.identities.take_news()
 
 
