@@ -209,6 +209,13 @@ def _shapes(model: ModelProto) -> tuple[Shapes, frozenset[str]]:
         output.type.tensor_type.ClearField("shape")
     shapes = _inferred(bare)
     fixed = shapes.keys()
+    for node in model.graph.node:
+        # Arithmetic with the true number could give more than arithmetic with the bound: (bound - n) * a lot.
+        if node.op_type == "Shape" and node.input[0] not in fixed:
+            raise BadBundleError(
+                f"Shape {node.name!r} asks how many finds there are, which changes with the picture; export the detector "
+                "without padding of its rows, or without suppression"
+            )
     while (node := next((node for node in bare.graph.node if node.op_type == "NonMaxSuppression"), None)) is not None:
         rows = _rows_at_most(node, shapes, bare.graph)
         bare.graph.input.append(onnx.helper.make_tensor_value_info(node.output[0], TensorProto.INT64, [rows, 3]))

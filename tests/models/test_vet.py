@@ -280,3 +280,195 @@ def test_an_altered_byte_never_brings_the_parent_down(model, rng):
 def test_onnx_of_the_pinned_range_is_installed():
     # 1.21 fixed CVE-2026-27489, 34445 and 34446.
     assert tuple(int(part) for part in onnx.__version__.split(".")[:2]) >= (1, 21)
+
+
+def detector(most=5, *, constant=True):
+    """Boxes of a fixed picture through ONNX's own suppression: [M, 6] rows, M as many as stay."""
+    rng = np.random.default_rng(3)
+    corners = np.sort(rng.uniform(0, 1, (1, 40, 2, 2)), axis=2).reshape(1, 40, 4).astype(np.float32)
+    constants = {
+        "boxes": corners,
+        "table": rng.uniform(0, 1, (1, 2, 40)).astype(np.float32),
+        "most": np.array([most], np.int64),
+        "iou": np.array([0.5], np.float32),
+        "least": np.array([0.1], np.float32),
+        "first": np.array([0], np.int64),
+        "box": np.array([2], np.int64),
+        "six": np.array([0, 0, 0, 0, 0, 0], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float"], ["peak"], keepdims=0),
+        helper.make_node("Mul", ["table", "peak"], ["scores"]),
+        helper.make_node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "least"], ["chosen"], name="nms"),
+        helper.make_node("Cast", ["chosen"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["rows", "six"], ["detections"], axis=1),
+    ]
+    if not constant:
+        nodes[3].input[2] = "counted"
+        nodes.insert(3, helper.make_node("Cast", ["peak"], ["whole"], to=TensorProto.INT64))
+        nodes.insert(4, helper.make_node("Unsqueeze", ["whole", "first"], ["counted"]))
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, [32, 32, 3])],
+        [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["found", 6])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def plain(shape, *nodes, output="scores", **constants):
+    """A model whose inside is given; what it makes last is its `output`, float32 of `shape`."""
+    graph = helper.make_graph(
+        list(nodes),
+        "plain",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, [32, 32, 3])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+
+
+CAST = helper.make_node("Cast", ["picture"], ["float"], to=TensorProto.FLOAT)
+
+
+def test_a_detector_that_suppresses_inside_passes_and_its_rows_vary():
+    report = vet(detector().SerializeToString())
+
+    assert report.outputs == {"detections": (None, 6)}
+
+
+@pytest.mark.parametrize(("most", "rows"), [(0, 0), (5, 10), (40, 80), (2**62, 80)])
+def test_what_suppression_makes_is_bounded_by_its_attributes_and_by_what_there_is(most, rows):
+    report = vet(detector(most).SerializeToString())
+    none = vet(detector(0).SerializeToString())
+
+    # Each row costs three int64, three float32 and six float32 on its way.
+    assert report.activation_bytes - none.activation_bytes == rows * (3 * 8 + 3 * 4 + 6 * 4)
+
+
+def test_suppression_whose_limit_depends_on_the_picture_is_refused():
+    message = refusal(detector(constant=False))
+
+    assert "NonMaxSuppression 'nms'" in message
+    assert "max_output_boxes_per_class) is no constant" in message
+
+
+def test_arithmetic_with_the_number_of_finds_is_refused_for_it_grows_where_they_are_few():
+    # Padding by (10 - finds) * 2**30: nothing at the bound of 10, and the picture decides how much below it.
+    model = detector(5)
+    model.graph.node.pop()
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["rows"], ["found"], name="count"),
+            helper.make_node("Sub", ["bound", "found"], ["left"]),
+            helper.make_node("Mul", ["left", "huge"], ["more"]),
+            helper.make_node("Concat", ["zeros", "more"], ["pads"], axis=0),
+            helper.make_node("Pad", ["rows", "pads"], ["wide"]),
+            helper.make_node("Gather", ["wide", "six"], ["detections"], axis=1),
+        ]
+    )
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(array, np.int64), name)
+        for name, array in {"bound": [10, 3], "huge": [2**30, 0], "zeros": [0, 0]}.items()
+    )
+
+    assert "Shape 'count' asks how many finds there are" in refusal(model)
+
+
+def test_suppression_over_a_huge_table_is_refused_by_arithmetic():
+    model = detector(2**62)
+    huge = helper.make_node("MatMul", ["column", "line"], ["wide"])
+    model.graph.node.insert(0, huge)
+    model.graph.node.insert(1, helper.make_node("Unsqueeze", ["wide", "first"], ["table_now"]))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name)
+        for name, array in {"column": np.zeros((2**20, 1), np.float32), "line": np.zeros((1, 40), np.float32)}.items()
+    )
+    model.graph.node[4].input[0] = "table_now"
+
+    assert "its activations need more than" in refusal(model)
+
+
+def test_what_a_file_claims_of_the_shapes_inside_it_counts_for_nothing():
+    # Padding by amounts that the picture decides: nobody knows how large `wide` becomes. The file says: one number.
+    model = plain(
+        [1],
+        CAST,
+        helper.make_node("ReduceMax", ["float"], ["peak"], keepdims=0),
+        helper.make_node("Cast", ["peak"], ["amount"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["amount", "ones"], ["pads"]),
+        helper.make_node("Pad", ["one", "pads"], ["wide"], name="bomb"),
+        helper.make_node("ReduceMax", ["wide"], ["top"], keepdims=0),
+        helper.make_node("Reshape", ["top", "line"], ["scores"]),
+        ones=np.array([1, 1], np.int64),
+        one=np.array([1.0], np.float32),
+        line=np.array([1], np.int64),
+    )
+    model.graph.value_info.append(helper.make_tensor_value_info("wide", TensorProto.FLOAT, [1]))
+
+    assert "the shape of 'wide' (Pad 'bomb') is not fixed" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    ("node", "constants"),
+    [
+        (
+            helper.make_node("Resize", ["nchw", "", "scales"], ["big"], mode="nearest", name="bomb"),
+            {"scales": np.array([1, 1, 2000, 2000], np.float32)},
+        ),
+        (
+            helper.make_node("ConvTranspose", ["nchw", "kernel"], ["big"], strides=[4000, 4000], name="bomb"),
+            {"kernel": np.ones((3, 1, 1, 1), np.float32)},
+        ),
+        (
+            helper.make_node("Gather", ["nchw", "many"], ["big"], axis=2, name="bomb"),
+            {"many": np.zeros(3_000_000, np.int64)},
+        ),
+    ],
+    ids=lambda value: value.op_type if hasattr(value, "op_type") else "",
+)
+def test_an_operator_that_grows_is_refused_by_arithmetic_and_not_by_allocating(node, constants):
+    model = plain(
+        [1],
+        CAST,
+        helper.make_node("Transpose", ["float"], ["chw"], perm=[2, 0, 1]),
+        helper.make_node("Unsqueeze", ["chw", "zero"], ["nchw"]),
+        node,
+        helper.make_node("ReduceMax", ["big"], ["top"], keepdims=0),
+        helper.make_node("Reshape", ["top", "line"], ["scores"]),
+        zero=np.array([0], np.int64),
+        line=np.array([1], np.int64),
+        **constants,
+    )
+
+    message = refusal(model)
+
+    assert "its activations need more than" in message
+    assert "'bomb'" in message
+
+
+@pytest.mark.parametrize(
+    ("output", "shape"), [("scores", [2, 2]), ("anything", [4]), ("map", [2, 2]), ("detections", [4])]
+)
+def test_outputs_of_no_kind_are_refused_with_what_there_could_be(output, shape):
+    model = plain(
+        shape,
+        CAST,
+        helper.make_node("Slice", ["float", "start", "end"], ["few"]),
+        helper.make_node("Reshape", ["few", "wanted"], [output]),
+        output=output,
+        start=np.array([0, 0, 0], np.int64),
+        end=np.array([2, 2, 1], np.int64),
+        wanted=np.array(shape, np.int64),
+    )
+
+    assert "gives float32 `vector` of rank 1, `map` of rank 3; `scores` of rank 1;" in refusal(model)
+
+
+def test_an_output_of_whole_numbers_is_refused():
+    model = plain([32, 32, 3], helper.make_node("Identity", ["picture"], ["scores"]))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+
+    assert "gives float32" in refusal(model)
