@@ -115,6 +115,7 @@ class Identities:
                 self.held(name, ())
             kept = [{n: v for n, v in book.items() if n in cameras} for book in (self._last, self._told)]
             self._last, self._told = kept
+            self._silent &= set(cameras)
             self._unheld = {name: lines for name, lines in self._unheld.items() if name in cameras}
             accepted = {name: identity for name, identity in self._accepted.items() if name in cameras}
             if accepted != self._accepted:
