@@ -5,13 +5,15 @@
                     --> unlike the reference?       dark, overexposed, blurred, moved
                                                     mean of the last six, against what sound pictures showed
 
-Pictures are of different parts, so one says little about sharpness or light, and six in a row say much: their mean
-strays far less than one of them does. None counts for more than twice the reach, so that it takes four of six.
+Parts differ, so one picture says little about sharpness or light. Six of different parts say much: their mean strays
+far less than one of them does. A camera that runs freely may show one part six times; there the reach is twice as wide,
+and it learns from pictures that are a second apart. None counts for more than twice the reach: it takes four of six.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -35,14 +37,19 @@ ALL_CHECKS = frozenset(
     }
 )
 
-# Two equal pictures of a sensor do not exist: its noise differs in some pixel. Three in a row, because a driver may
-# give one buffer twice; two where each picture is that of another part. A video encoder may leave out what it takes for
-# noise in a scene that stands still, so there it takes ten (docs/capture.md has what was seen).
-FROZEN_AFTER, FROZEN_AFTER_OF_PARTS, FROZEN_AFTER_IN_STREAM = 3, 2, 10
-STREAMS = frozenset({"rtsp", "rtsps", "http", "https", "mjpeg", "gstreamer"})
+# Two equal pictures of a sensor do not exist: its noise differs in some pixel, also through JPEG. Three in a row,
+# because a driver may give one buffer twice; two where each picture is that of another part. Codecs that send
+# differences leave noise out: a scene that stood still gave up to 16 equal pictures in a row, with a key frame each 20
+# (docs/capture.md). There it takes more pictures than lie between two key frames.
+FROZEN_AFTER, FROZEN_AFTER_OF_PARTS, FROZEN_AFTER_IN_STREAM = 3, 2, 100
+_STREAM_SCHEMES = frozenset({"rtsp", "rtsps"})
+_STREAM_ELEMENTS = re.compile(r"rtsp|decodebin|playbin|26[45]|hevc|avc|mpeg|vp[89]|av1")
 REMEMBERED = 64  # fingerprints; a loop of more pictures than these is not noticed
 
 WINDOW = 6
+# The mean of a window of sound pictures stays within this share of the whole range that single ones showed: of
+# different parts, and where one part may fill the window. tests/bench/health.py measures what that costs and finds.
+REACH_OF_PARTS, REACH_RUNNING = 0.75, 1.5
 MOST_OF_REACH = 2.0
 CLEAR_BELOW = 0.75  # of the reach: a fault at the border does not come and go
 # Light changes over a day, a lens ages: sound pictures draw the centre after them, with a time constant of 500 pictures
@@ -129,13 +136,15 @@ class Health:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPlan:
     """Which `checks` apply to a camera; `pictures` to learn from; `view` names what of the picture is looked at;
-    `frozen_after` equal pictures in a row.
+    `frozen_after` equal pictures in a row. `parts`: each picture is of another part. Each `learn_every`-th is learned.
     """
 
     checks: frozenset[HoldReason]
     view: str
     pictures: int = DEFAULT_PICTURES
     frozen_after: int = FROZEN_AFTER
+    parts: bool = True
+    learn_every: int = 1
 
 
 def default_checks(address: Address) -> frozenset[HoldReason]:
@@ -146,9 +155,16 @@ def default_checks(address: Address) -> frozenset[HoldReason]:
 
 def frozen_after(address: Address, *, triggered: bool) -> int:
     """Equal pictures in a row that mean a frozen camera."""
-    if address.scheme in STREAMS:
+    if address.scheme in _STREAM_SCHEMES or (
+        address.scheme == "gstreamer" and _STREAM_ELEMENTS.search(address.target.lower())
+    ):
         return FROZEN_AFTER_IN_STREAM
-    return FROZEN_AFTER_OF_PARTS if triggered or address.scheme == "folder" else FROZEN_AFTER
+    return FROZEN_AFTER_OF_PARTS if shows_parts(address, triggered=triggered) else FROZEN_AFTER
+
+
+def shows_parts(address: Address, *, triggered: bool) -> bool:
+    """Whether each picture is of another part: it was asked for, or is a file."""
+    return triggered or address.scheme in ("folder", "synthetic")
 
 
 class Repeats:
@@ -237,7 +253,7 @@ class PictureHealth:
         self._seen: list[Statistics] = []
         self._comparison: Comparison | None = None
         self._size_px: tuple[int, int] | None = None
-        self._sound = 0
+        self._sound = 0  # pictures in a row
         self._relearn = threading.Event()
         if reference is not None and reference.view == plan.view:
             self._know(reference)
@@ -279,9 +295,12 @@ class PictureHealth:
         return before
 
     def _learn(self, statistics: Statistics, size_px: tuple[int, int]) -> None:
+        if (self._sound - 1) % self._plan.learn_every:
+            return
         self._seen.append(statistics)
         if len(self._seen) >= self._plan.pictures:
-            reference = learn(self._seen, self._plan.view, size_px, MARGINS)
+            reach = REACH_OF_PARTS if self._plan.parts else REACH_RUNNING
+            reference = learn(self._seen, self._plan.view, size_px, MARGINS, reach)
             self._know(reference)
             self._keep(reference)
 

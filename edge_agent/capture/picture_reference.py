@@ -24,9 +24,6 @@ VERSION = 1
 # A reference is 5 kB of JSON, with fixed structure up to 130 kB: a small picture has at most 213 x 213 pixels.
 MOST_REFERENCE_BYTES = 256 * 1024
 
-# A mean of six sound pictures stays within this share of the whole range that single ones showed. Of real parts in
-# random order no window left it at 0.75, and 19 of 10,000 at 0.6 (docs/capture.md).
-REACH = 0.75
 # Fixed structure: pixels whose edge is there in every picture. At least so strong (grey values / 2), so much stronger
 # than what changes there, and so large a share of the picture; else the scene has none.
 FIXED_STRENGTH = 3.0
@@ -83,14 +80,18 @@ def readings(statistics: Statistics, template: Template | None) -> dict[str, flo
     }
 
 
-def learn(seen: Sequence[Statistics], view: str, size_px: tuple[int, int], margins: Mapping[str, float]) -> Reference:
-    """The reference of sound pictures of one view and size. `margins` is the least reach of each reading."""
+def learn(
+    seen: Sequence[Statistics], view: str, size_px: tuple[int, int], margins: Mapping[str, float], share: float
+) -> Reference:
+    """The reference of sound pictures of one view and size: the reach of each reading is this share of the range that
+    they showed, at least its margin.
+    """
     template = _template([one.structure for one in seen])
     rows = [readings(one, template) for one in seen]
     expected = {}
     for name in READINGS:
         values = [row[name] for row in rows]
-        reach = max(margins[name], REACH * (max(values) - min(values)))
+        reach = max(margins[name], share * (max(values) - min(values)))
         expected[name] = Expected(centre=float(np.median(values)), reach=reach)
     return Reference(view=view, size_px=size_px, pictures=len(seen), expected=expected, template=template)
 

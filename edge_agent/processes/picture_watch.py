@@ -10,12 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.picture import Image
-from edge_agent.capture.picture_health import Health, HealthPlan, PictureHealth, default_checks, frozen_after
+from edge_agent.capture.picture_health import (
+    Health,
+    HealthPlan,
+    PictureHealth,
+    default_checks,
+    frozen_after,
+    shows_parts,
+)
 from edge_agent.capture.picture_reference import MOST_REFERENCE_BYTES, Reference, from_json, to_json
 from edge_agent.config.sections import Camera
 from edge_agent.errors import CorruptStoreError, TransientError
@@ -32,12 +40,17 @@ UNWATCHED = Health(state="off")
 def health_plan(camera: Camera, address: Address) -> HealthPlan:
     """Which checks apply to this camera, and to what of its pictures."""
     checks = default_checks(address) if camera.health is None else frozenset(map(HoldReason, camera.health))
-    view = json.dumps([camera.roi, camera.mask, camera.rotation])
+    triggered = camera.trigger is not None
+    parts = shows_parts(address, triggered=triggered)
+    view = json.dumps([camera.roi, camera.mask, camera.rotation, parts])
     return HealthPlan(
         checks=checks,
         view=hashlib.sha256(view.encode()).hexdigest()[:16],
         pictures=camera.health_frames,
-        frozen_after=frozen_after(address, triggered=camera.trigger is not None),
+        frozen_after=frozen_after(address, triggered=triggered),
+        parts=parts,
+        # What a camera that runs freely sees in one second is much the same.
+        learn_every=1 if parts else math.ceil(camera.fps),
     )
 
 

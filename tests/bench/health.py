@@ -5,6 +5,7 @@ pictures are of different parts and show no fixed structure, so that `moved` is 
 some plants get a fixture (`fixed`), painted over the part's surroundings, as a real station has. Pictures of sizes that
 differ are brought to their plant's median size first. `shuffled` draws the order with a seed, `as-stored` keeps the
 manifest's, which is sorted by file name and in one set by class of defect: batches that a reference never saw.
+`running` shows each part five times with other noise, as a camera without trigger does, to the rules for such a camera.
 
 False alarms are pictures called faulty, per 10,000. A fault begins after sound pictures and lasts ten; `recognised` is
 the share of runs in which it was told within these ten, `pictures` the mean number that it took. `noise` adds sensor
@@ -35,7 +36,9 @@ ORDERS, QUICK_ORDERS = 5, 1
 SYNTHETIC_PARTS, QUICK_SYNTHETIC_PARTS = 300, 100
 QUICK_ROWS = 150
 WITHIN = 10
-RUNS, QUICK_RUNS = 5, 2
+ORDER_NAMES = ("shuffled", "running", "as-stored")
+LOOKS, LOOK_NOISE = 5, 1.0
+RUNS, QUICK_RUNS = 3, 2
 NOISE = 2.0
 COST_SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}
 COST_RUNS = 200
@@ -86,15 +89,16 @@ FAULTS: dict[str, tuple[HoldReason, Spoil]] = {
 
 def measure(options: Options, progress: Progress) -> dict[str, Any]:
     result: dict[str, Any] = {"runs": QUICK_ORDERS if options.quick else ORDERS, "absent": [], "false_alarms": {}}
-    result["detection"], result["fixed_structure"] = {}, {}
+    result["detection"], result["detection_running"], result["fixed_structure"] = {}, {}, {}
     pictures = alarms = 0
     for name, cameras in _sets(options, progress, result["absent"]):
-        told = {order: _false_alarms(cameras, order, options.quick) for order in ("shuffled", "as-stored")}
+        told = {order: _false_alarms(cameras, order, options.quick) for order in ORDER_NAMES}
         if name in SETS:
             pictures += told["shuffled"]["pictures"]
             alarms += told["shuffled"]["alarms"]
         result["false_alarms"][name] = told
-        result["detection"][name] = _detection(cameras, options.quick)
+        result["detection"][name] = _detection(cameras, options.quick, running=False)
+        result["detection_running"][name] = _detection(cameras, options.quick, running=True)
         result["fixed_structure"][name] = f"{sum(_sees_moves(camera) for camera in cameras)} of {len(cameras)}"
         progress("measure", len(result["detection"]), len(SETS) + 3)
     result["false_alarms_per_10000"] = 10_000 * alarms / max(pictures, 1)
@@ -166,26 +170,32 @@ def _from_disk(manifest: Path, quick: bool, progress: Progress) -> Iterator[Came
 
 def _false_alarms(cameras: list[Camera], order: str, quick: bool) -> dict[str, Any]:
     kinds: Counter[str] = Counter()
-    pictures = 0
-    for seed in range(1 if quick or order == "as-stored" else ORDERS):
+    count = 0
+    running = order == "running"
+    for seed in range(ORDERS if order == "shuffled" and not quick else 1):
         for camera in cameras:
-            health = _health()
-            for picture in _seen(_ordered(camera, order, seed), camera.noise, seed):
+            health = _health(running=running, learn_every=LOOKS if running else 1)
+            pictures = _ordered(camera, order, seed)
+            if running:
+                pictures = _seen([one for one in pictures for _ in range(LOOKS)], camera.noise or LOOK_NOISE, seed)
+            else:
+                pictures = _seen(pictures, camera.noise, seed)
+            for picture in pictures:
                 reason = health.examine(picture)
-                pictures += 1
+                count += 1
                 kinds.update([] if reason is None else [reason.value])
     alarms = sum(kinds.values())
-    return {"pictures": pictures, "alarms": alarms, "per_10000": 10_000 * alarms / pictures, "kinds": dict(kinds)}
+    return {"pictures": count, "alarms": alarms, "per_10000": 10_000 * alarms / count, "kinds": dict(kinds)}
 
 
-def _detection(cameras: list[Camera], quick: bool) -> dict[str, dict[str, float | None]]:
+def _detection(cameras: list[Camera], quick: bool, *, running: bool) -> dict[str, dict[str, float | None]]:
     """By fault: the share recognised within ten pictures, by its own reason or by any, and how many it took."""
     took: dict[str, list[tuple[HoldReason, int] | None]] = defaultdict(list)
     for camera in cameras:
         for seed in range(QUICK_RUNS if quick else RUNS):
             pictures = _ordered(camera, "shuffled", 100 + seed)
             for fault, (_, spoil) in FAULTS.items():
-                took[fault].append(_told(pictures, spoil, camera.noise))
+                took[fault].append(_told(pictures, spoil, camera.noise, running=running))
     found = {}
     for fault, (reason, _) in FAULTS.items():
         told = [one for one in took[fault] if one is not None]
@@ -197,9 +207,9 @@ def _detection(cameras: list[Camera], quick: bool) -> dict[str, dict[str, float 
     return found
 
 
-def _told(pictures: Sequence[Image], spoil: Spoil, noise: float) -> tuple[HoldReason, int] | None:
+def _told(pictures: Sequence[Image], spoil: Spoil, noise: float, *, running: bool) -> tuple[HoldReason, int] | None:
     """The reason and after how many faulty pictures it was first told; None when it was not within ten."""
-    health = _health()
+    health = _health(running=running)
     sound = _seen(pictures[: DEFAULT_PICTURES + 30], noise, 1)
     for picture in sound:
         health.examine(picture)
@@ -229,8 +239,9 @@ def _ordered(camera: Camera, order: str, seed: int) -> list[Image]:
     return [camera.pictures[index] for index in np.random.default_rng(seed).permutation(len(camera.pictures))]
 
 
-def _health() -> PictureHealth:
-    return PictureHealth(HealthPlan(checks=ALL_CHECKS, view=""), None, lambda _reference: None)
+def _health(*, running: bool = False, learn_every: int = 1) -> PictureHealth:
+    plan = HealthPlan(checks=ALL_CHECKS, view="", parts=not running, learn_every=learn_every)
+    return PictureHealth(plan, None, lambda _reference: None)
 
 
 def _cost(shape: tuple[int, int]) -> dict[str, float]:

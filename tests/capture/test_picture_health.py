@@ -208,7 +208,10 @@ def test_how_many_equal_pictures_mean_frozen_depends_on_where_they_come_from():
     assert frozen_after(parse("v4l2:/dev/v4l/by-id/usb-Cam"), triggered=False) == 3
     assert frozen_after(parse("v4l2:/dev/v4l/by-id/usb-Cam"), triggered=True) == 2
     assert frozen_after(parse("folder:/srv/parts?watch=1"), triggered=False) == 2
-    assert frozen_after(parse("rtsp://10.0.0.12/stream1"), triggered=False) == 10
+    assert frozen_after(parse("http://10.0.0.12/mjpeg"), triggered=False) == 3
+    assert frozen_after(parse("rtsp://10.0.0.12/stream1"), triggered=True) == 100
+    assert frozen_after(parse("gstreamer:v4l2src ! videoconvert"), triggered=False) == 3
+    assert frozen_after(parse("gstreamer:rtspsrc location=rtsp://cam ! decodebin"), triggered=False) == 100
     camera = Camera([HoldReason.FROZEN], frozen_after=10)
     assert camera.see(*([scene(1)] * 11)) == [None] * 9 + [HoldReason.FROZEN] * 2
 
@@ -218,6 +221,8 @@ def test_how_many_equal_pictures_mean_frozen_depends_on_where_they_come_from():
     [
         ("rtsp://10.0.0.12/stream1", True),
         ("v4l2:/dev/v4l/by-id/usb-Cam", True),
+        ("http://10.0.0.12/mjpeg", True),
+        ("genicam:any", True),
         ("folder:/srv/parts?watch=1", True),
         ("folder:/srv/parts", False),
         ("folder:/srv/parts?loop=1", False),
