@@ -1,7 +1,9 @@
 """The statistics book: every labelled part's feature code, and the exact sums over all of them. Pure.
 
-    sample id -> label, source, block, code int8 [D]   --put, withdraw-->   the book with these changes, to the bit
-                                                       --part----------->   sums of some sources and time blocks
+    sample id -> label, source, block, codes int8 [V, D]   --put, withdraw-->   the book with these changes, to the bit
+                                                           --part----------->   sums of some sources and time blocks
+
+A sample may be seen in several views (its picture turned): each counts, and they come and go together.
 
 The sums over everything are kept; a change adds the new codes and subtracts the old ones, in integers, so a label that
 was changed or withdrawn leaves no trace. Sums of a source or a time block are made from the codes when they are asked
@@ -55,7 +57,7 @@ class Entry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
     """`coder` names what made the codes (`LoadedModel.coder`); `entries` in the order of their sample ids;
-    `codes` int8 [n, D] in the same order; `total` sums them all, over the classes that have samples.
+    `codes` int8 [n, V, D] in the same order; `total` sums them all, over the classes that have samples.
     """
 
     coder: str
@@ -69,18 +71,23 @@ class Book:
         return self.total.dimension
 
     @property
+    def views(self) -> int:
+        """V, how many codes a sample has."""
+        return int(self.codes.shape[1])
+
+    @property
     def labels(self) -> list[str]:
-        """The label of each row of `codes`."""
+        """The label of each sample."""
         return [entry.label for entry in self.entries]
 
 
-def new_book(coder: str, dimension: int) -> Book:
+def new_book(coder: str, dimension: int, views: int = 1) -> Book:
     """A book without a sample."""
-    return Book(coder=coder, entries=(), codes=np.empty((0, dimension), np.int8), total=empty(dimension))
+    return Book(coder=coder, entries=(), codes=np.empty((0, views, dimension), np.int8), total=empty(dimension))
 
 
 def put(book: Book, entries: Sequence[Entry], codes: Codes) -> Book:
-    """The book with these samples, `codes` int8 [n, D]; one that is there already is replaced, so a label is changed.
+    """The book with these samples, `codes` int8 [n, V, D]; one that is there is replaced: so a label is changed.
 
     Raises:
         RefusedError: a sample given twice, codes that do not fit; nothing is changed.
@@ -88,7 +95,12 @@ def put(book: Book, entries: Sequence[Entry], codes: Codes) -> Book:
     twice = [sample for sample, times in Counter(entry.sample for entry in entries).items() if times > 1]
     if twice:
         raise RefusedError(f"statistics: samples {twice[:3]} come twice in one change; which label holds is not said")
-    fresh = sums(codes, [entry.label for entry in entries])
+    if codes.shape != (len(entries), book.views, book.dimension):
+        raise RefusedError(
+            f"statistics: codes of shape {codes.shape} for {len(entries)} samples, expected "
+            f"[n, {book.views}, {book.dimension}]"
+        )
+    fresh = _sums(codes, [entry.label for entry in entries])
     old = _rows(book, {entry.sample for entry in entries})
     total = merge((book.total, fresh))
     kept = np.ones(len(book.entries), bool)
@@ -163,4 +175,10 @@ def _rows(book: Book, samples: set[str]) -> list[int]:
 
 
 def _sums_of(book: Book, rows: Sequence[int]) -> Statistics:
-    return sums(book.codes[np.array(rows, np.intp)], [book.entries[row].label for row in rows])
+    return _sums(book.codes[np.array(rows, np.intp)], [book.entries[row].label for row in rows])
+
+
+def _sums(codes: Codes, labels: Sequence[str]) -> Statistics:
+    """Over all views of the samples, codes int8 [n, V, D]."""
+    views, dimension = codes.shape[1:]
+    return sums(codes.reshape(-1, dimension), [label for label in labels for _ in range(views)])

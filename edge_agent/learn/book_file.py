@@ -3,7 +3,7 @@
 The evidence store holds what the book was made from, so a book that is damaged, of another encoder or of a version that
 this program does not know is no loss: `read_book` says why it is of no use, and the caller makes it again.
 
-    format uint8 [..]  "edge-agent/statistics-book/1"          codes  int8 [n, D]
+    format uint8 [..]  "edge-agent/statistics-book/1"          codes  int8 [n, V, D]
     about  uint8 [..]  JSON: coder, classes, entries         gram   int64 [D (D + 1) / 2], the upper triangle by rows
     digest uint8 [32]  sha256 over all others, by name         counts int64 [C], cross int64 [D, C]
 """
@@ -30,6 +30,7 @@ from edge_agent.storage import replace_file, storage_faults
 FORMAT = b"edge-agent/statistics-book/1"
 # 2 GiB: a million samples of 784 features and their sums are 0.8 GiB.
 BOOK_MAX_BYTES = 2 * 1024 * 1024 * 1024
+VIEWS_MAX = 8
 _TYPES = {"about": "uint8", "codes": "int8", "counts": "int64", "cross": "int64", "format": "uint8", "gram": "int64"}
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -136,15 +137,15 @@ def _book(tensors: Tensors) -> Book:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise UnusableBookError(f"statistics book: damaged description ({type(error).__name__}: {error})") from error
     codes = tensors["codes"]
-    size = codes.shape[1] if codes.ndim == 2 else 0
+    views, size = codes.shape[1:] if codes.ndim == 3 else (0, 0)
     shapes = {
-        "codes": (len(entries), size),
+        "codes": (len(entries), views, size),
         "counts": (len(classes),),
         "cross": (size, len(classes)),
         "gram": (size * (size + 1) // 2,),
     }
     found = {name: tensors[name].shape for name in shapes}
-    if found != shapes or not 1 <= size <= FEATURES_MAX or len(classes) > CLASSES_MAX:
+    if found != shapes or not 1 <= views <= VIEWS_MAX or not 1 <= size <= FEATURES_MAX or len(classes) > CLASSES_MAX:
         raise UnusableBookError(f"statistics book: shapes {found}, expected {shapes}")
     gram = np.zeros((size, size), np.int64)
     rows, columns = np.triu_indices(size)

@@ -67,7 +67,7 @@ def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
     """
     count = statistics.count
     present = statistics.counts > 0
-    _check_enough(statistics, count, int(present.sum()))
+    check_enough(statistics)
     means = statistics.cross / np.where(present, statistics.counts, 1.0)
     shares = statistics.counts / count
     priors = np.where(present, np.where(present, shares, 1.0) ** (1.0 - balance), 0.0)
@@ -147,18 +147,26 @@ def fit_head(
     """
     codes = encode(code, vectors)
     statistics = sums(codes, labels)
-    ridge = choose_ridge_left_out(statistics, codes, labels)
+    ridge = choose_ridge_left_out(statistics, codes[:, None], labels)
     good = [name for name in good_classes if name in statistics.classes]
     return calibrate(solve_head(statistics, good, code, ridge=ridge), held_vectors, held_labels)
 
 
-def _check_enough(statistics: Statistics, count: int, classes: int) -> None:
+def check_enough(statistics: Statistics) -> None:
+    """Whether a head can be solved from these sums at all.
+
+    Raises:
+        RefusedError: fewer than two samples, one class only, or fewer samples than classes.
+    """
+    count, present = (
+        statistics.count,
+        [name for name, held in zip(statistics.classes, statistics.counts, strict=True) if held],
+    )
     if count < 2:
         raise RefusedError(f"statistics of {count} samples: expected at least two; label more parts")
-    if classes < 2:
-        (only,) = (name for name, held in zip(statistics.classes, statistics.counts, strict=True) if held)
+    if len(present) < 2:
         raise RefusedError(
-            f"{count} labels, all of class {only!r}: a head tells classes apart, label parts of a second one "
+            f"{count} labels, all of class {present[0]!r}: a head tells classes apart, label parts of a second one "
             "(with good parts alone a camera judges by likeness, see the good-only start)"
         )
     if count < len(statistics.classes):
@@ -173,36 +181,44 @@ def _check_enough(statistics: Statistics, count: int, classes: int) -> None:
 def choose_ridge_left_out(
     statistics: Statistics, codes: Codes, labels: Sequence[str], ridges: Sequence[float] = RIDGES
 ) -> float:
-    """The ridge with the least leave-one-out error; `codes` [n, D] are the samples that `statistics` sums up."""
+    """The ridge with the least leave-one-out error; `codes` [n, V, D] are the samples that `statistics` sums up."""
     source = spectrum(statistics, balance=0.0)
-    errors = [_class_mean_square(left_out_residuals(source, ridge, codes, labels), labels) for ridge in ridges]
-    return float(ridges[int(np.argmin(errors))])
+
+    def error(ridge: float) -> float:
+        return _class_mean_square(left_out_residuals(source, ridge, codes, labels), labels)
+
+    return float(min(ridges, key=error))
 
 
 def left_out_residuals(source: Spectrum, ridge: float, codes: Codes, labels: Sequence[str]) -> NDArray[np.float64]:
-    """What each sample's prediction would miss if it had been left out: float64 [n, C], in closed form.
+    """What each view's prediction would miss if its sample had been left out: float64 [n, V, C] from codes [n, V, D].
 
-    residual / (1 - h) with the leverage h (Allen's PRESS); exact for plain ridge (balance 0), the scale held fixed.
+    In closed form: (I - H)^-1 residual with the leverages H [V, V] among the views of a sample (Allen's PRESS, by
+    groups); exact for plain ridge (balance 0), the scale held fixed.
     """
+    count, views, _ = codes.shape
     along = ((codes - source.mean) / source.scale) @ source.axes
     damped = _damped(source, ridge)
-    residuals = _one_hot(source.classes, labels) - (source.priors + along @ (source.cross / damped[:, None]))
-    leverage = (1.0 + (along * along) @ (1.0 / damped)) / len(codes)
-    result: NDArray[np.float64] = residuals / np.maximum(1.0 - leverage, 1e-6)[:, None]
-    return result
+    hot = _one_hot(source.classes, labels)[:, None, :]
+    residuals = hot - (source.priors + along @ (source.cross / damped[:, None]))
+    leverage = (1.0 + (along / damped) @ along.transpose(0, 2, 1)) / (count * views)
+    # A sample that the head cannot do without has a leverage of 1; a millionth keeps its answer large but finite.
+    left: NDArray[np.float64] = np.linalg.solve((1.0 + 1e-6) * np.eye(views) - leverage, residuals)
+    return left
 
 
 def choose_ridge_held_out(
     source: Spectrum, codes: Codes, labels: Sequence[str], ridges: Sequence[float] = RIDGES
 ) -> float:
-    """The ridge with the least error on samples that are not in the sums."""
-    along = ((codes - source.mean) / source.scale) @ source.axes
-    hot = _one_hot(source.classes, labels)
-    errors = []
-    for ridge in ridges:
-        predicted = source.priors + along @ (source.cross / _damped(source, ridge)[:, None])
-        errors.append(_class_mean_square(hot - predicted, labels))
-    return float(ridges[int(np.argmin(errors))])
+    """The ridge with the least error on samples that are not in the sums, `codes` [n, D]."""
+    return float(min(ridges, key=lambda ridge: held_out_error(source, ridge, codes, labels)))
+
+
+def held_out_error(source: Spectrum, ridge: float, codes: Codes, labels: Sequence[str]) -> float:
+    """Mean square, over the classes, of what the head of this ridge misses on samples that are not in the sums."""
+    weights = source.axes @ (source.cross / _damped(source, ridge)[:, None])
+    predicted = source.priors + ((codes - source.mean) / source.scale) @ weights
+    return _class_mean_square(_one_hot(source.classes, labels) - predicted, labels)
 
 
 def _damped(source: Spectrum, ridge: float) -> NDArray[np.float64]:
@@ -212,8 +228,8 @@ def _damped(source: Spectrum, ridge: float) -> NDArray[np.float64]:
 
 
 def _class_mean_square(residuals: NDArray[np.float64], labels: Sequence[str]) -> float:
-    """Mean square over classes, so that rare classes have their say."""
-    squares = (residuals**2).sum(axis=1)
+    """Mean square over classes, so that rare classes have their say; `residuals` [n, C] or [n, V, C]."""
+    squares = (residuals**2).sum(axis=-1)
     names = np.array(labels)
     return float(np.mean([squares[names == name].mean() for name in sorted(set(labels))]))
 

@@ -13,7 +13,7 @@ from edge_agent.learn.book import Entry, counts, new_book, part, put, relabel, w
 from edge_agent.learn.book_file import UnusableBookError, from_bytes, read_book, to_bytes, write_book
 from edge_agent.learn.statistics import merge, present, sums
 
-DIMENSION = 4
+DIMENSION, VIEWS = 4, 2
 CODER = "a" * 64
 
 samples = st.sampled_from([f"part-{number}" for number in range(6)])
@@ -25,16 +25,16 @@ entries = st.builds(Entry, sample=samples, label=labels, source=sources, block=b
 
 def code_of(sample):
     """A sample's features do not change with its label."""
-    return np.random.default_rng(int(sample.rsplit("-", 1)[1])).integers(-127, 128, DIMENSION, dtype=np.int8)
+    return np.random.default_rng(int(sample.rsplit("-", 1)[1])).integers(-127, 128, (VIEWS, DIMENSION), dtype=np.int8)
 
 
 def with_entries(book, chosen):
-    codes = np.array([code_of(entry.sample) for entry in chosen], np.int8).reshape(-1, DIMENSION)
+    codes = np.array([code_of(entry.sample) for entry in chosen], np.int8).reshape(-1, VIEWS, DIMENSION)
     return put(book, chosen, codes)
 
 
 def book_of(chosen):
-    return with_entries(new_book(CODER, DIMENSION), chosen)
+    return with_entries(new_book(CODER, DIMENSION, VIEWS), chosen)
 
 
 def some(count=5):
@@ -57,7 +57,7 @@ changes = st.lists(
 @given(history=changes)
 @settings(max_examples=150)
 def test_any_history_ends_in_the_bytes_of_its_last_state_alone(history):
-    book, state = new_book(CODER, DIMENSION), {}
+    book, state = new_book(CODER, DIMENSION, VIEWS), {}
     for change, what in history:
         if change == "put":
             book = with_entries(book, what)
@@ -94,14 +94,16 @@ def test_a_changed_label_moves_the_sample_to_its_new_class_and_no_gram_moves():
     changed = relabel(book, [("part-1", "dent", "bela")])
     assert changed.total.classes == ("dent", "ok", "pit")
     np.testing.assert_array_equal(changed.total.gram, book.total.gram)
-    np.testing.assert_array_equal(changed.total.cross[:, 0], code_of("part-1"))
+    np.testing.assert_array_equal(changed.total.cross[:, 0], code_of("part-1").sum(axis=0, dtype=int))
     assert to_bytes(relabel(changed, [("part-1", "pit", "anna")])) == to_bytes(book)
 
 
 def test_the_last_sample_of_a_class_takes_the_class_with_it():
     book = withdraw(book_of(some()), {"part-1", "part-3"})
     assert book.total.classes == ("ok",)
-    assert to_bytes(withdraw(book, {entry.sample for entry in book.entries})) == to_bytes(new_book(CODER, DIMENSION))
+    assert to_bytes(withdraw(book, {entry.sample for entry in book.entries})) == to_bytes(
+        new_book(CODER, DIMENSION, VIEWS)
+    )
 
 
 def test_labels_for_samples_that_are_not_there_are_refused_and_withdrawing_them_is_nothing():
@@ -130,9 +132,11 @@ def test_a_refused_change_leaves_the_book_as_it_was():
     book = book_of(some())
     before = to_bytes(book)
     with pytest.raises(RefusedError):
-        put(book, some(1), np.zeros((1, DIMENSION + 1), np.int8))
+        put(book, some(1), np.zeros((1, VIEWS, DIMENSION + 1), np.int8))
     with pytest.raises(RefusedError):
-        put(book, some(2), np.zeros((1, DIMENSION), np.int8))
+        put(book, some(2), np.zeros((1, VIEWS, DIMENSION), np.int8))
+    with pytest.raises(RefusedError, match=r"expected \[n, 2, 4\]"):
+        put(book, some(1), np.zeros((1, DIMENSION), np.int8))
     assert to_bytes(book) == before
 
 
@@ -207,6 +211,6 @@ def test_a_full_disk_leaves_the_old_book(tmp_path):
 
 def test_the_sums_of_a_book_are_those_of_its_codes():
     book = book_of(some())
-    again = present(sums(book.codes, book.labels))
+    again = present(sums(book.codes.reshape(-1, DIMENSION), np.repeat(book.labels, VIEWS).tolist()))
     assert book.total.classes == again.classes
     np.testing.assert_array_equal(book.total.gram, again.gram)

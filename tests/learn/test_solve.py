@@ -91,7 +91,7 @@ def test_the_closed_form_left_out_residuals_are_those_of_leaving_each_sample_out
     vectors, labels = samples(rng, 40)
     ridge = 0.05
     source = spectrum(summed(vectors, labels), balance=0.0)
-    found = left_out_residuals(source, ridge, coded(vectors), labels)
+    found = left_out_residuals(source, ridge, coded(vectors)[:, None], labels)[:, 0]
     lift = ridge * source.values.mean() * len(vectors)
     rows = (coded(vectors) - source.mean) / source.scale
     hot = np.array([[label == name for name in CLASSES] for label in labels], float)
@@ -103,10 +103,28 @@ def test_the_closed_form_left_out_residuals_are_those_of_leaving_each_sample_out
         np.testing.assert_allclose(found[out], hot[out] - level - (rows[out] - mean) @ weights, atol=1e-4)
 
 
+def test_the_views_of_a_sample_are_left_out_together():
+    rng = np.random.default_rng(31)
+    vectors, labels = samples(rng, 30)
+    views = np.stack([coded(vectors), coded(vectors * np.float32(1.1)), coded(vectors + np.float32(0.2))], axis=1)
+    repeated = [label for label in labels for _ in range(3)]
+    source = spectrum(sums(views.reshape(-1, 8), repeated), balance=0.0)
+    found = left_out_residuals(source, 0.05, views, labels)
+    lift = 0.05 * source.values.mean() * len(repeated)
+    rows = (views.reshape(-1, 8) - source.mean) / source.scale
+    hot = np.array([[label == name for name in CLASSES] for label in repeated], float)
+    for out in range(len(labels)):
+        keep = np.arange(len(rows)) // 3 != out
+        mean, level = rows[keep].mean(axis=0), hot[keep].mean(axis=0)
+        near = rows[keep] - mean
+        weights = np.linalg.solve(near.T @ near + lift * np.eye(8), near.T @ (hot[keep] - level))
+        np.testing.assert_allclose(found[out], (hot - level - (rows - mean) @ weights)[~keep], atol=1e-4)
+
+
 def test_little_data_gets_more_ridge_than_plenty():
     rng = np.random.default_rng(4)
     few, many = samples(rng, 40, dimension=30), samples(rng, 4000, dimension=30)
-    ridges = [choose_ridge_left_out(summed(*given), coded(given[0]), given[1]) for given in (few, many)]
+    ridges = [choose_ridge_left_out(summed(*given), coded(given[0])[:, None], given[1]) for given in (few, many)]
     assert ridges[0] > ridges[1]
     held, truth = samples(rng, 2000, dimension=30)
     ridges = [choose_ridge_held_out(spectrum(summed(*given)), coded(held), truth) for given in (few, many)]
