@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from edge_agent.errors import BadPictureError, CameraError
 from tests.capture.watching import Rig
 from tests.fakes.broker import Authority
 from tests.fakes.mjpeg_camera import MjpegCamera, jpeg
+from tests.waiting import until
 
 SECRET = "s3:c/r@t"  # noqa: S105 - of a camera that lives for a second
 
@@ -214,6 +216,22 @@ def test_a_size_that_changes_within_one_stream_is_followed():
         source.close()
 
         assert picture.image.shape == (96, 128, 3)
+
+
+def test_a_hundred_connections_leave_nothing_behind():
+    def left():
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    with MjpegCamera() as camera:
+        descriptors, threads = left()
+        for _ in range(100):
+            source = opened(camera.url())
+            source.read()
+            source.close()
+            open_fault(camera.url("page"))
+
+        # The camera itself notices only at its next picture that a viewer has gone.
+        until(lambda: left()[0] <= descriptors and left()[1] <= threads)
 
 
 def answering(*pieces):
