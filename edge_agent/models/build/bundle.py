@@ -1,7 +1,10 @@
-"""Build the default bundle: the encoder in each flavour, and a head solved on the synthetic line.
+"""Build a bundle: a network's encoder in each flavour, and a head solved on a lesson of labelled pictures.
 
-    weights -> network -> core -> fp32, u8s8, symmetric        synthetic parts -> features -> ridge head, calibrated
-                              calibration pictures --^          other parts    -> how good it is; golden vectors
+    weights -> network -> core -> fp32, u8s8, symmetric        lesson -> features -> ridge head, calibrated
+                              calibration pictures --^          its held-out half -> how good it is; golden vectors
+
+The default bundle has the ImageNet weights and a lesson from the synthetic line; a fine-tuned one its own weights and a
+lesson from the plant. Golden pictures are synthetic always: they travel with the bundle.
                                                              reference pictures -> features -> int8 steps
 
 The same plan gives the same bytes on the same machine and package versions, but for `created` in the manifest.
@@ -12,7 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from edge_agent.models.build.network import (
     WEIGHTS_LICENCE,
     WEIGHTS_PACKAGE,
     WEIGHTS_SHA256,
+    FeatureNetwork,
     imagenet_network,
 )
 from edge_agent.models.build.quantise import SYMMETRIC, U8S8, quantise
@@ -43,6 +47,7 @@ from edge_agent.models.runtime import FLOAT
 from edge_agent.storage import replace_file
 
 GOOD = "ok"
+SYNTHETIC = "synthetic-line"
 # Another seed for each use, so that no picture serves two purposes.
 _HEAD, _HELD, _CALIBRATION, _GOLDEN = range(4)
 # The reference pictures are the same for every plan: encoders of one input size differ in their weights alone.
@@ -80,8 +85,32 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Labelled pictures, prepared, uint8 [h, w, 3]: those that teach the head, and others that calibrate and judge it.
+
+    `trained_on` says whose they are: "synthetic-line" or "site".
+    """
+
+    pictures: Sequence[Picture] = field(repr=False)
+    labels: Sequence[str] = field(repr=False)
+    held: Sequence[Picture] = field(repr=False)
+    held_labels: Sequence[str] = field(repr=False)
+    good_classes: tuple[str, ...]
+    trained_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A network and what its weights are: a hash of theirs, and under which licences they stand."""
+
+    network: FeatureNetwork = field(repr=False)
+    sha256: str
+    licences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What was built: its digest, and the share of unseen synthetic parts that its head names rightly, per flavour."""
+    """What was built: its digest, and the share of held-out pictures that its head names rightly, per flavour."""
 
     digest: str
     manifest: Manifest
@@ -89,16 +118,38 @@ class Built:
 
 
 def build(directory: Path, plan: Plan, created_utc_s: float, progress: Progress = lambda *_: None) -> Built:
-    """Write a bundle into `directory`.
+    """Write the default bundle into `directory`.
 
     Raises:
         BadBundleError: the weights are not those expected, or the result breaks a rule of bundles.
         StorageFullError, StorageReadOnlyError: it could not be written.
     """
+    licence = f"encoder weights: {WEIGHTS_LICENCE} ({WEIGHTS_PACKAGE})"
+    weights = Weights(
+        network=imagenet_network(plan.input_px), sha256=WEIGHTS_SHA256, licences=(licence, "head: Apache-2.0")
+    )
+    return assemble(directory, plan, weights, _synthetic_lesson(plan, progress), created_utc_s, progress)
+
+
+def assemble(
+    directory: Path,
+    plan: Plan,
+    weights: Weights,
+    lesson: Lesson,
+    created_utc_s: float,
+    progress: Progress = lambda *_: None,
+) -> Built:
+    """Write a bundle of these weights, with a head taught by this lesson, into `directory`.
+
+    Raises:
+        BadBundleError: the result breaks a rule of bundles.
+        RefusedError: the lesson teaches nothing: one class only, fewer pictures than classes.
+        StorageFullError, StorageReadOnlyError: it could not be written.
+    """
     calibration = _calibration(plan)
-    encoders = _encoders(plan, calibration, progress)
+    encoders = _encoders(plan, weights.network, calibration, progress)
     code = feature_code(_quickest(encoders), progress)
-    head, accuracy = _head(plan, encoders, code, progress)
+    head, accuracy = _head(lesson, encoders, code, progress)
     golden = _golden(plan, encoders)
     contents = {f"encoder-{flavour}.onnx": encoder for flavour, encoder in encoders.items()} | {
         "head.safetensors": arrays.head_to_bytes(head),
@@ -106,7 +157,14 @@ def build(directory: Path, plan: Plan, created_utc_s: float, progress: Progress 
         "scores.safetensors": arrays.scores_to_bytes(arrays.scores_of(head, golden)),
         "code.safetensors": arrays.code_to_bytes(code),
     }
-    manifest = _manifest(plan, contents, head, calibration, created_utc_s)
+    origin = Provenance(
+        weights_sha256=weights.sha256,
+        calibration_sha256=_pixels_sha256(calibration),
+        packages={name: metadata.version(name) for name in _PACKAGES},
+        seeds={"synthetic": plan.seed},
+    )
+    manifest = _manifest(plan, contents, head, origin, rfc3339(created_utc_s))
+    manifest = replace(manifest, trained_on=lesson.trained_on, licences=weights.licences)
     manifest_bytes = bundle.to_bytes(manifest)
     # Read as a gateway would, before anything is written.
     bundle.from_bytes(manifest_bytes)
@@ -151,9 +209,9 @@ def _calibration(plan: Plan) -> list[Picture]:
     return pictures + [prepare(picture, plan.input_px) for picture in plan.pictures]
 
 
-def _encoders(plan: Plan, calibration: list[Picture], progress: Progress) -> dict[str, bytes]:
+def _encoders(plan: Plan, network: FeatureNetwork, calibration: list[Picture], progress: Progress) -> dict[str, bytes]:
     progress("export the network", 0, 1)
-    core = export_core(imagenet_network(plan.input_px))
+    core = export_core(network)
     progress("export the network", 1, 1)
     encoders = {}
     for flavour in plan.flavours:
@@ -170,12 +228,8 @@ def _report(progress: Progress, what: str, total: int, done: int) -> None:
     progress(what, done, total)
 
 
-def _head(
-    plan: Plan, encoders: dict[str, bytes], code: FeatureCode, progress: Progress
-) -> tuple[LinearHead, dict[str, float]]:
-    """The head is solved on the first int8 flavour's features: what most gateways run."""
-    flavour = U8S8 if U8S8 in encoders else next(iter(encoders))
-    encoder = _quickest(encoders)
+def _synthetic_lesson(plan: Plan, progress: Progress) -> Lesson:
+    """`parts` parts of the synthetic line to learn from, and a third as many others."""
     held_count = plan.parts // 3
     total = plan.parts + held_count
     pictures, labels = synthetic_pictures(
@@ -184,15 +238,32 @@ def _head(
     held, held_labels = synthetic_pictures(
         held_count, _seed(plan, _HELD), plan.input_px, lambda done: progress("make parts", plan.parts + done, total)
     )
-    vectors = _vectors(encoder, pictures, lambda done: progress("solve the head", done, total))
-    held_vectors = _vectors(encoder, held, lambda done: progress("solve the head", plan.parts + done, total))
-    head = fit_head(code, vectors, labels, held_vectors, held_labels, (GOOD,))
+    return Lesson(
+        pictures=pictures,
+        labels=labels,
+        held=held,
+        held_labels=held_labels,
+        good_classes=(GOOD,),
+        trained_on=SYNTHETIC,
+    )
+
+
+def _head(
+    lesson: Lesson, encoders: dict[str, bytes], code: FeatureCode, progress: Progress
+) -> tuple[LinearHead, dict[str, float]]:
+    """The head is solved on the first int8 flavour's features: what most gateways run."""
+    flavour = U8S8 if U8S8 in encoders else next(iter(encoders))
+    encoder, count = _quickest(encoders), len(lesson.pictures)
+    total = count + len(lesson.held)
+    vectors = _vectors(encoder, lesson.pictures, lambda done: progress("solve the head", done, total))
+    held_vectors = _vectors(encoder, lesson.held, lambda done: progress("solve the head", count + done, total))
+    head = fit_head(code, vectors, lesson.labels, held_vectors, lesson.held_labels, lesson.good_classes)
     found = {flavour: held_vectors} | {
-        other: _vectors(Encoder.from_bytes(content, RuntimeOptions()), held)
+        other: _vectors(Encoder.from_bytes(content, RuntimeOptions()), lesson.held)
         for other, content in encoders.items()
         if other != flavour
     }
-    truth = np.array(held_labels)
+    truth = np.array(lesson.held_labels)
     named = {name: np.array(head.classes)[logits(head, vectors).argmax(axis=1)] for name, vectors in found.items()}
     return head, {name: float(np.mean(guesses == truth)) for name, guesses in named.items()}
 
@@ -218,18 +289,22 @@ def _golden(plan: Plan, encoders: dict[str, bytes]) -> arrays.Golden:
     )
 
 
+def _pixels_sha256(pictures: Sequence[Picture]) -> str:
+    pixels = hashlib.sha256()
+    for picture in pictures:
+        pixels.update(picture.tobytes())
+    return pixels.hexdigest()
+
+
 def _manifest(
-    plan: Plan, contents: dict[str, bytes], head: LinearHead, calibration: list[Picture], created_utc_s: float
+    plan: Plan, contents: dict[str, bytes], head: LinearHead, provenance: Provenance, created: str
 ) -> Manifest:
     files = {name: bundle.describe(content, name) for name, content in contents.items()}
-    pixels = hashlib.sha256()
-    for picture in calibration:
-        pixels.update(picture.tobytes())
     blocks = tuple(FeatureBlock(name=f"stage{number}", width=stage.width) for number, stage in enumerate(STAGES, 1))
     return Manifest(
         name=plan.name,
         version=plan.version,
-        created=rfc3339(created_utc_s),
+        created=created,
         kind="classifier",
         input_px=plan.input_px,
         encoders={flavour: files[f"encoder-{flavour}.onnx"] for flavour in plan.flavours},
@@ -244,12 +319,6 @@ def _manifest(
         scores=files["scores.safetensors"],
         feature_code=files["code.safetensors"],
         tolerances={flavour: TOLERANCES[flavour] for flavour in plan.flavours},
-        provenance=Provenance(
-            weights_sha256=WEIGHTS_SHA256,
-            calibration_sha256=pixels.hexdigest(),
-            packages={name: metadata.version(name) for name in _PACKAGES},
-            seeds={"synthetic": plan.seed},
-        ),
-        trained_on="synthetic-line",
-        licences=(f"encoder weights: {WEIGHTS_LICENCE} ({WEIGHTS_PACKAGE})", "head: Apache-2.0"),
+        provenance=provenance,
+        licences=(),
     )
