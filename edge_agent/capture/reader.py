@@ -119,7 +119,8 @@ class Reader:
             self._intake.take(picture, live=live)
 
     def _came_up(self, source: Source, reason: str) -> bool:
-        if self._report(self, CameraEvent.UP, reason) is None:
+        how = f"{reason}, {source.decoding}" if source.decoding else reason
+        if self._report(self, CameraEvent.UP, how) is None:
             return False
         self._wiring.on_unheld(self._wiring.plan.name, source.unheld)
         self._identify(source)

@@ -71,7 +71,7 @@ class Source(Protocol):
 
     @property
     def decoding(self) -> str | None:
-        """How pictures are decoded since the last `open`, where there is a choice: `hardware (vah264dec)`."""
+        """How pictures are decoded since the last `open`, where there is a choice: `decoded by hardware: x`."""
 
     @property
     def unheld(self) -> tuple[str, ...]:

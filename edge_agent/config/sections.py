@@ -130,11 +130,11 @@ class Camera(Inspection):
     source: Address = key(
         REQUIRED,
         "Where frames come from: `rtsp://HOST/PATH`, `http://HOST/PATH` (MJPEG), `v4l2:/dev/v4l/by-id/NAME` (or "
-        "by-path), `folder:DIR`, `video:FILE`, `synthetic:KIND`.",
+        "by-path), `csi:SENSOR`, `genicam:SERIAL`, `gstreamer:PIPELINE`, `folder:DIR`, `video:FILE`, `synthetic:KIND`.",
         apply=Apply.CAMERA,
         example="rtsp://10.0.0.12/stream1",
         min_length=1,
-        max_length=1024,
+        max_length=4096,
         repr=False,
     )
     username: str | None = key(
@@ -203,6 +203,12 @@ class Camera(Inspection):
     open_timeout_s: float = key(5.0, "Longest wait for a network camera to open.", apply=Apply.CAMERA, ge=0.5, le=60)
     read_timeout_s: float = key(
         2.0, "Longest wait for one frame of a network camera.", apply=Apply.CAMERA, ge=0.1, le=60
+    )
+    decode: Literal["auto", "software", "hardware"] = key(
+        "auto",
+        "How an rtsp:// stream is decoded: `hardware` by the pipeline of the device profile, `software` on the CPU; "
+        "`auto` by hardware where the profile has a pipeline and it works.",
+        apply=Apply.CAMERA,
     )
     queue: int = key(
         2, "Frames that may wait to be judged; `load` says what happens to more.", apply=Apply.CAMERA, ge=1, le=64

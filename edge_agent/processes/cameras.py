@@ -44,6 +44,7 @@ STATE_ALARM: Mapping[CameraState, str] = {
 NO_NEWS = (CameraState.OPENING,)  # between two attempts: nothing is better or worse than before
 # A folder that is through gave all it had: what was said of its parts stands.
 UP = (CameraState.STREAMING, CameraState.ENDED)
+NO_PIPELINES: Mapping[str, str] = {}
 JOIN_S = 1.0  # a read that hangs in a driver is left behind
 
 
@@ -107,8 +108,10 @@ def address_of(camera: Camera) -> Address:
     return with_login(address, camera.username, password)
 
 
-def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], Source]:
-    """What makes this camera's source for each attempt to open it.
+def source_maker(
+    camera: Camera, clock: Clock, pipelines: Mapping[str, str] = NO_PIPELINES
+) -> Callable[[threading.Event], Source]:
+    """What makes this camera's source for each attempt to open it. `pipelines` are those of the device profile.
 
     Raises:
         ConfigError: the address cannot be read.
@@ -124,6 +127,8 @@ def source_maker(camera: Camera, clock: Clock) -> Callable[[threading.Event], So
             read_timeout_s=camera.read_timeout_s,
             tls_verify=camera.tls_verify,
             controls=_controls(camera),
+            pipelines=pipelines,
+            decode=camera.decode,
         )
         source = make_source(address, terms)
         if service is None:
@@ -137,7 +142,8 @@ def onvif_of(camera: Camera, address: Address) -> Place | None:
     """Where to ask which camera it is, with the login of its stream; None where the configuration names no place."""
     if camera.onvif is None:
         return None
-    login = urlsplit(address.target)
+    # A pipeline is no URL, and has no login of its own.
+    login = urlsplit("" if address.scheme == "gstreamer" else address.target)
     return dataclasses.replace(
         place_of(camera.onvif, tls_verify=camera.tls_verify),
         username=None if login.username is None else unquote(login.username),
@@ -154,7 +160,7 @@ class CameraCrew:
 
     `drop` and `note` hear of dropped frames and of conditions, from camera threads. `input_px` says which size of
     picture a camera's model takes now, None while it has none. `identities` hears which camera answers, `on_up` whether
-    it gives pictures.
+    it gives pictures. `pipelines` are those of the device profile.
     """
 
     def __init__(
@@ -169,7 +175,9 @@ class CameraCrew:
         identities: Identities,
         input_px: Callable[[str], tuple[int, int] | None] = lambda _camera: None,
         on_up: Callable[[str, bool], None] = lambda _camera, _up: None,
+        pipelines: Mapping[str, str] = NO_PIPELINES,
     ) -> None:
+        self._pipelines = pipelines
         self._queue = queue
         self._on_up = on_up
         self._pictures = pictures
@@ -186,7 +194,7 @@ class CameraCrew:
         self.stop(name)
         wiring = Wiring(
             plan=plan_of(name, camera),
-            make_source=source_maker(camera, self._clock),
+            make_source=source_maker(camera, self._clock, self._pipelines),
             queue=self._queue,
             on_drop=self._dropped,
             clock=self._clock,

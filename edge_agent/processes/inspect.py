@@ -119,6 +119,7 @@ class _Process:
             pictures=pictures,
             identities=identities,
             input_px=loop.input_px,
+            pipelines=plan.choice.profile.capture.pipelines,
             on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
         models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note, clock)

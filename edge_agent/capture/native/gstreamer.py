@@ -35,7 +35,9 @@ _library.gst_buffer_extract.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes
 
 
 class PipelineStack:
-    """`job`: `pipeline`, or `pipelines` by codec with the `url` of a stream that is asked for its codec first."""
+    """`job`: `pipeline`; or `pipelines` by codec, the `elements` each one names, and the `url` of the stream, which is
+    asked for its codec first where `codec` is None.
+    """
 
     def __init__(self, job: Mapping[str, Any], memory: SharedMemory) -> None:
         Gst.init(None)
@@ -51,9 +53,16 @@ class PipelineStack:
 
     def open(self) -> dict[str, Any]:
         """Play until the first picture is there."""
-        text = self._job["pipeline"]
-        self._pipeline = _parse(text)
-        self._sink = _appsink(self._pipeline)
+        codec = None
+        if "pipelines" in self._job:
+            codec, text = self._chosen()
+        else:
+            text = self._job["pipeline"]
+        try:
+            self._pipeline = _parse(text)
+            self._sink = _appsink(self._pipeline)
+        except StackError as error:
+            raise StackError(str(error), error.kind if codec is None else DECODER) from error
         if self._sink.get_property("caps") is None:
             names = ",".join(FORMATS)
             self._sink.set_property("caps", Gst.Caps.from_string(f"video/x-raw,format={{{names}}}"))
@@ -62,7 +71,7 @@ class PipelineStack:
         while not self._wait(0.1):
             self._raise_trouble()
         self._live_clock = self._has_live_clock()
-        return {}
+        return {"codec": codec, "decoder": _decoder(self._pipeline)}
 
     def next(self, within_s: float) -> dict[str, Any]:
         if not self._wait(within_s):
@@ -77,6 +86,42 @@ class PipelineStack:
         self._stop.set()
         if self._pipeline is not None:
             self._pipeline.set_state(Gst.State.NULL)
+
+    def _chosen(self) -> tuple[str, str]:
+        """Codec and pipeline of a stream, of those that can be played here."""
+        missing = {
+            name for names in self._job["elements"].values() for name in names if not Gst.ElementFactory.find(name)
+        }
+        usable = {
+            codec: text
+            for codec, text in self._job["pipelines"].items()
+            if not missing.intersection(self._job["elements"][codec])
+        }
+        if not usable:
+            raise StackError(f"{', '.join(sorted(missing))} not installed", MISSING)
+        codec = self._job["codec"] or self._asked_codec()
+        if codec not in usable:
+            raise StackError(
+                f"the stream is {codec}, which is decoded by {' and '.join(usable)} pipelines only", MISSING
+            )
+        return codec, usable[codec]
+
+    def _asked_codec(self) -> str:
+        """What the camera's SDP says the video is: the first packet tells."""
+        self._pipeline = _parse(
+            "rtspsrc name=stream protocols=tcp latency=0 ! application/x-rtp,media=video"
+            " ! appsink drop=true max-buffers=1 sync=false"
+        )
+        self._pipeline.get_by_name("stream").set_property("location", self._job["url"])
+        sink = _appsink(self._pipeline)
+        self._pipeline.set_state(Gst.State.PLAYING)
+        sample = sink.try_pull_sample(_PULL_NS)
+        while sample is None:
+            if self._raise_trouble():
+                raise StackError("the stream ended before it began")
+            sample = sink.try_pull_sample(_PULL_NS)
+        self._pipeline.set_state(Gst.State.NULL)
+        return str(sample.get_caps().get_structure(0).get_string("encoding-name"))
 
     def _pull(self) -> None:
         while not self._stop.is_set():
@@ -111,8 +156,12 @@ class PipelineStack:
             words = f"{name}: the formats of two elements do not fit{self._offer()}"
         elif debug:
             words += f" ({debug.strip().splitlines()[-1]})"
-        kind = DECODER if factory is not None and "Decoder" in (factory.get_metadata("klass") or "") else CAMERA
-        return StackError(words, kind)
+        return StackError(words, self._blame(factory, "not-negotiated" in (debug or "")))
+
+    def _blame(self, factory: Any, misfit: bool) -> str:
+        """Of a pipeline that the profile chose for a stream everything but its source is "the decoder"."""
+        from_camera = factory is not None and "Source" in (factory.get_metadata("klass") or "")
+        return DECODER if "pipelines" in self._job and (misfit or not from_camera) else CAMERA
 
     def _offer(self) -> str:
         """What arrives before the appsink, and what it takes."""
@@ -179,15 +228,31 @@ def _parse(text: str) -> Any:
 
 
 def _appsink(pipeline: Any) -> Any:
-    found = [pipeline] if isinstance(pipeline, GstApp.AppSink) else []
-    if isinstance(pipeline, Gst.Bin):
-        walk = pipeline.iterate_recurse()
-        result, element = walk.next()
-        while result == Gst.IteratorResult.OK:
-            found += [element] if isinstance(element, GstApp.AppSink) else []
-            result, element = walk.next()
+    found = [element for element in _elements(pipeline) if isinstance(element, GstApp.AppSink)]
     if len(found) != 1:
         raise StackError(f"the pipeline has {len(found)} appsinks, expected one", REQUEST)
     if not isinstance(pipeline, Gst.Pipeline):
         raise StackError("the pipeline is one element, expected at least a source before the appsink", REQUEST)
     return found[0]
+
+
+def _elements(pipeline: Any) -> list[Any]:
+    if not isinstance(pipeline, Gst.Bin):
+        return [pipeline]
+    found = []
+    walk = pipeline.iterate_recurse()
+    result, element = walk.next()
+    while result == Gst.IteratorResult.OK:
+        found.append(element)
+        result, element = walk.next()
+    return found
+
+
+def _decoder(pipeline: Any) -> str | None:
+    """Name of the element that decodes, None where none does."""
+    factories = [element.get_factory() for element in _elements(pipeline)]
+    return next((factory.get_name() for factory in factories if _decodes(factory)), None)
+
+
+def _decodes(factory: Any) -> bool:
+    return factory is not None and "Decoder/Video" in (factory.get_metadata("klass") or "")

@@ -13,7 +13,7 @@ from edge_agent.capture.sources.folder import FolderSource
 from edge_agent.capture.sources.genicam import GenicamSource
 from edge_agent.capture.sources.gstreamer import GstreamerSource, csi
 from edge_agent.capture.sources.mjpeg import MjpegSource
-from edge_agent.capture.sources.rtsp import RtspSource
+from edge_agent.capture.sources.stream import stream
 from edge_agent.capture.sources.synthetic import SyntheticSource
 from edge_agent.capture.sources.v4l2 import V4l2Source
 from edge_agent.capture.sources.video import VideoSource
@@ -21,8 +21,8 @@ from edge_agent.capture.sources.video import VideoSource
 Opener = Callable[[Address, Terms], Source]
 
 OPENERS: Mapping[str, Opener] = {
-    "rtsp": RtspSource,
-    "rtsps": RtspSource,
+    "rtsp": stream,
+    "rtsps": stream,
     "http": MjpegSource,
     "https": MjpegSource,
     "v4l2": V4l2Source,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from edge_agent.capture import argus
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.launch import complete, fill
 from edge_agent.capture.source import Picture, Source, Terms
@@ -13,6 +11,8 @@ from edge_agent.errors import CameraError
 from edge_agent.records import CameraIdentity
 
 DEFAULT_WIDTH, DEFAULT_HEIGHT, DEFAULT_FPS = 1920, 1080, 30
+MOST_DESCRIPTION = 120
+ARGUS = "nvarguscamerasrc"
 
 
 class GstreamerSource:
@@ -21,11 +21,13 @@ class GstreamerSource:
     live = True
     identity: CameraIdentity | None = None
     decoding: str | None = None
-    unheld: tuple[str, ...] = ()
 
-    def __init__(self, address: Address, terms: Terms, job: Mapping[str, Any] | None = None) -> None:
-        self.description = str(address)
-        self._job = job or {"stack": "gstreamer", "pipeline": complete(address.target)}
+    def __init__(
+        self, address: Address, terms: Terms, pipeline: str | None = None, unheld: tuple[str, ...] = ()
+    ) -> None:
+        self.description = _shortened(str(address))
+        self.unheld = unheld
+        self._job = {"stack": "gstreamer", "pipeline": complete(pipeline or address.target)}
         self._camera = NativeCamera(self.description, terms)
 
     def open(self) -> None:
@@ -49,7 +51,16 @@ def csi(address: Address, terms: Terms) -> Source:
         "height": address.number("height") or DEFAULT_HEIGHT,
         "fps": address.number("fps") or DEFAULT_FPS,
     }
-    return GstreamerSource(address, terms, {"stack": "gstreamer", "pipeline": complete(fill(template, values))})
+    locks = argus.properties(terms.controls)
+    if locks and ARGUS not in template:
+        unheld = (f"{locks}: the pipeline of this board has no {ARGUS} to lock",)
+        return GstreamerSource(address, terms, fill(template, values), unheld)
+    return GstreamerSource(address, terms, fill(template.replace(ARGUS, f"{ARGUS} {locks}".strip(), 1), values))
+
+
+def _shortened(text: str) -> str:
+    """It begins every message of the camera."""
+    return text if len(text) <= MOST_DESCRIPTION else text[: MOST_DESCRIPTION - 3] + "..."
 
 
 class _Refusal:

@@ -44,13 +44,13 @@ class NativeCamera:
         return facts
 
     def read(self) -> Picture | None:
-        """As `Source.read`."""
+        """As `Source.read`; StackUnavailableError when the decoder fails."""
         if self._bridge is None:
             raise CameraError(f"{self._description}: is not open")
         try:
             return self._read(self._bridge)
         except CameraError as error:
-            raise CameraError(f"{self._description}: {error}") from error
+            raise type(error)(f"{self._description}: {error}") from error
 
     def close(self) -> None:
         """End the process, if there is one."""
