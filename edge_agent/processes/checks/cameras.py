@@ -70,7 +70,7 @@ def identities(context: Context) -> tuple[Finding, ...]:
             return ok(describe(ask_identity(place, context.clock)), name)
         except CameraError as fault:
             advice = "the camera runs without it, but an exchanged one is not noticed; check `onvif` and its user"
-            return warning(str(fault), advice, name)
+            return warning(f"{context.valid.cameras[name].onvif}: {fault}", advice, name)
 
     with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
         return tuple(pool.map(lambda place: ask(*place), places))
@@ -109,7 +109,8 @@ class _Trial:
         self._name, self._camera, self._wanted = name, camera, context.frames
         self._stop = threading.Event()
         self._answer: queue.SimpleQueue[_Seen | CameraError | BadPictureError] = queue.SimpleQueue()
-        self._source = source_maker(camera, context.clock)(self._stop)
+        # Which one it is, `identities` asks.
+        self._source = source_maker(camera.model_copy(update={"onvif": None}), context.clock)(self._stop)
         arguments = (self._source, self._wanted, context.clock)
         threading.Thread(target=self._try, args=arguments, name=f"try-{name}", daemon=True).start()
 
