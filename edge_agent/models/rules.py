@@ -213,8 +213,8 @@ def _shapes(model: ModelProto) -> tuple[Shapes, frozenset[str]]:
         # Arithmetic with the true number could give more than arithmetic with the bound: (bound - n) * a lot.
         if node.op_type == "Shape" and node.input[0] not in fixed:
             raise BadBundleError(
-                f"Shape {node.name!r} asks how many finds there are, which changes with the picture; export the detector "
-                "without padding of its rows, or without suppression"
+                f"Shape {node.name!r} asks how many finds there are, which changes with the picture; export the "
+                "detector without padding of its rows, or without suppression"
             )
     while (node := next((node for node in bare.graph.node if node.op_type == "NonMaxSuppression"), None)) is not None:
         rows = _rows_at_most(node, shapes, bare.graph)

@@ -113,3 +113,56 @@ def test_building_without_torch_says_what_to_install():
     assert child.returncode == 78
     assert "pip install 'edge-agent[train]'" in child.stderr
     assert "Traceback" not in child.stderr
+
+
+def test_an_example_is_written_packed_used_listed_and_judges(models, tmp_path, capsys):
+    said = models_example(tmp_path, capsys)
+    packed = models("pack", tmp_path / "ex" / "model.yaml", "--activate").out
+    listed = json.loads(models("list", "--output", "json").out)
+
+    assert f"next, edge-agent models pack {tmp_path / 'ex' / 'model.yaml'}" in said
+    assert "packed example-detector 1, detector of 256 x 256 px; golden: dark 0.99, ok 0.00" in packed
+    assert [(model["kind"], model["threshold"], model["classes"]) for model in listed] == [
+        ("detector", 0.6, ["dark", "bright"])
+    ]
+    assert "detector" in models("list").out
+    assert json.loads(models("show", "--name", "example-detector").out)["terms"]["form"] == "candidates"
+    assert "reproduced by CPUExecutionProvider" in models("verify", "--name", "example-detector").out
+    parts, drawn = tmp_path / "ex" / "parts", tmp_path / "drawn"
+    words = ["--model", "example-detector", "--state", tmp_path / "state", "--save", drawn, "--output", "json"]
+    assert main(["inspect", str(parts), *map(str, words)]) == 0
+    judged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {part["verdict"] for part in judged if part["path"].endswith("ok.png")} == {"PASS"}
+    pit = next(part for part in judged if part["path"].endswith("pit.png"))
+    assert (pit["verdict"], pit["detections"][0]["label"]) == ("FAIL", "dark")
+    assert len(list(drawn.iterdir())) == len(judged)
+
+
+def models_example(tmp_path, capsys):
+    assert main(["models", "example", "detector", "--to", str(tmp_path / "ex")]) == 0
+    return capsys.readouterr().out
+
+
+def test_packing_to_a_folder_leaves_the_store_alone(models, tmp_path, capsys):
+    models_example(tmp_path, capsys)
+
+    result = json.loads(
+        models("pack", tmp_path / "ex" / "model.yaml", "--to", tmp_path / "out", "--output", "json").out
+    )
+
+    assert (tmp_path / "out" / "manifest.json").is_file()
+    assert len(result["digest"]) == 64
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_declaration_at_fault_is_said_with_its_place(models, tmp_path):
+    (tmp_path / "model.yaml").write_text("name: lines\nkind: detektor\nnetworks: {fp32: a.onnx}\n")
+
+    assert f"{tmp_path / 'model.yaml'}:2:7: kind" in models("pack", tmp_path / "model.yaml", code=78).err
+
+
+def test_the_examples_that_help_names_are_those_there_are():
+    from edge_agent.cli.models import EXAMPLES
+    from edge_agent.models.build.examples import KINDS
+
+    assert EXAMPLES == KINDS

@@ -12,6 +12,7 @@ from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.lanes import LaneBook, Overrides, rules_of, uses_head
+from tests.fakes.networks import line_detector, packed
 from tests.fakes.tiny_model import tiny_bundle, tiny_pictures
 
 
@@ -156,3 +157,70 @@ def test_editing_the_threshold_in_the_configuration_ends_the_one_a_command_set_a
     assert Overrides.read(file).settled(same).thresholds == {"press-3": 0.7}
     assert Overrides.read(file).settled(edited).thresholds == {}
     assert Overrides.read(file).settled({}).thresholds == {}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """The line detector of the tests as two models, `lines` and `screws`, each loaded once."""
+    folder = tmp_path_factory.mktemp("networks")
+    store = ModelStore(folder / "models")
+
+    def load(name, **keys):
+        return store.load(store.stage(packed(folder / name, line_detector(), name=name, **keys)), RuntimeOptions())
+
+    return {"lines": load("lines"), "screws": load("screws", threshold=0.9, hold_below=0.1)}
+
+
+def seats(lane):
+    return [(seat.name, seat.rules.threshold) for seat in (lane.first, *lane.others, *lane.recipes.values())]
+
+
+def test_a_network_of_ones_own_judges_by_its_own_thresholds_whatever_the_mode(networks, book):
+    lane = book.build({"press-3": camera(model="lines", mode="good-only")}, networks, Overrides())["press-3"]
+
+    assert seats(lane) == [("lines", 0.6)]
+    assert book.mode("press-3") == "detector"
+
+
+def test_the_cameras_thresholds_are_for_its_first_model_and_further_models_keep_their_own(load, networks, book):
+    models = {**networks, "surface": load()}
+    cameras = {"press-3": camera(threshold=0.8, models=("lines",), recipes={"A12": "screws"}, n_of_m=(2, 3))}
+
+    lane = book.build(cameras, models, Overrides())["press-3"]
+    overridden = book.build(cameras, models, Overrides(thresholds={"press-3": 0.3}))["press-3"]
+
+    assert seats(lane) == [("surface", 0.8), ("lines", 0.6), ("screws", 0.9)]
+    assert seats(overridden) == [("surface", 0.3), ("lines", 0.6), ("screws", 0.9)]
+    assert {seat.rules.looks for seat in (lane.first, *lane.others)} == {3}
+
+
+def test_several_cameras_on_one_model_share_one_session(networks, book):
+    lanes = book.build({name: camera(model="lines") for name in ("left", "right")}, networks, Overrides())
+
+    assert lanes["left"].first.look.__self__ is lanes["right"].first.look.__self__
+
+
+def test_a_further_model_that_is_not_loaded_yet_has_an_empty_seat_and_keeps_the_one_it_had(networks, book):
+    cameras = {"press-3": camera(model="lines", models=("screws",))}
+    only_lines = {"lines": networks["lines"]}
+
+    assert book.build(cameras, only_lines, Overrides())["press-3"].others == (Absent(name="screws"),)
+    book.build(cameras, networks, Overrides())
+    assert book.build(cameras, only_lines, Overrides())["press-3"].others[0].digest == networks["screws"].digest
+
+
+def test_two_good_only_models_on_one_camera_learn_into_two_files(load, tmp_path):
+    first = load("synthetic-line")
+    other = dataclasses.replace(first, manifest=dataclasses.replace(first.manifest, name="seal"))
+    book = LaneBook(GoodOnlyFiles(tmp_path / "good-only"))
+    cameras = {"press-3": camera(good_only_parts=10, models=("seal",))}
+
+    lane = book.build(cameras, {"surface": first, "seal": other}, Overrides())["press-3"]
+    for picture in tiny_pictures(10):
+        for seat in (lane.first, *lane.others):
+            seat.assessor.assess(seat.look(picture))
+
+    assert sorted(path.name for path in (tmp_path / "good-only").glob("*.safetensors")) == [
+        "press-3.safetensors",
+        "press-3.seal.safetensors",
+    ]

@@ -8,10 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import BadMessageError
-from edge_agent.records import Alarm, HoldReason, Inspection, Latency, Region, Severity, Verdict, ulid
+from edge_agent.records import (
+    Alarm,
+    Detection,
+    Finding,
+    HoldReason,
+    Inspection,
+    Latency,
+    Region,
+    Severity,
+    Verdict,
+    ulid,
+)
 from edge_agent.sync.alarms import ALARM_CODES, AlarmBook, Condition
 from edge_agent.sync.messages import (
     EVICTION_ORDER,
+    MAX_PAYLOAD_BYTES,
     Message,
     Priority,
     ack_message,
@@ -37,6 +49,25 @@ INSPECTION, ALARM, TELEMETRY, ACK = (
 fractions = st.floats(0, 1)
 milliseconds = st.floats(0, 1e6)
 optional_text = st.none() | st.text(max_size=40)
+regions = st.builds(Region, x=fractions, y=fractions, width=fractions, height=fractions)
+detections = st.lists(
+    st.builds(Detection, label=st.text(max_size=64), score=fractions, where=regions, defect=st.booleans()), max_size=3
+).map(tuple)
+findings = st.lists(
+    st.builds(
+        Finding,
+        name=st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
+        model=st.none() | st.just("b" * 64),
+        verdict=st.sampled_from(Verdict),
+        label=optional_text,
+        score=st.none() | fractions,
+        threshold=st.none() | fractions,
+        reason=st.none() | st.sampled_from(HoldReason),
+        where=st.none() | regions,
+        detections=detections,
+    ),
+    max_size=3,
+).map(tuple)
 inspections = st.builds(
     Inspection,
     id=st.floats(0, 4e9).map(ulid),
@@ -48,7 +79,7 @@ inspections = st.builds(
     score=st.none() | fractions,
     threshold=st.none() | fractions,
     reason=st.none() | st.sampled_from(HoldReason),
-    where=st.none() | st.builds(Region, x=fractions, y=fractions, width=fractions, height=fractions),
+    where=st.none() | regions,
     model=st.none() | st.just("a" * 64),
     latency=st.none()
     | st.builds(
@@ -60,6 +91,8 @@ inspections = st.builds(
         total_ms=milliseconds,
     ),
     part=optional_text,
+    detections=detections,
+    findings=findings,
 )
 
 
@@ -74,8 +107,47 @@ def test_every_inspection_becomes_a_payload_that_its_schema_knows(inspection):
         inspection.camera,
         inspection.verdict.value,
     )
+    assert [found["name"] for found in payload["findings"]] == [found.name for found in inspection.findings]
+    assert [found["label"] for found in payload["detections"]] == [found.label for found in inspection.detections]
     assert (message.priority is Priority.PASS) == (inspection.verdict is Verdict.PASS)
     assert parse_tail(message.topic_tail)[1] == {"camera": inspection.camera}
+
+
+def test_the_largest_inspection_there_can_be_fits_every_broker():
+    longest = "\U0001f529" * 64  # four bytes each
+    box = Region(x=0.1234, y=0.1234, width=0.1234, height=0.1234)
+    found = tuple(Detection(label=longest, score=0.1234, where=box, defect=False) for _ in range(32))
+    finding = Finding(
+        name="m" * 32,
+        model="b" * 64,
+        verdict=Verdict.HOLD,
+        label="missing " + longest,
+        score=0.123456,
+        threshold=0.123456,
+        reason=HoldReason.UNSURE,
+        where=box,
+        detections=found,
+    )
+    inspection = Inspection(
+        id="0" * 26,
+        camera="c" * 32,
+        sequence=2**53,
+        captured_utc_s=NOW,
+        verdict=Verdict.HOLD,
+        label=finding.label,
+        score=finding.score,
+        threshold=finding.threshold,
+        reason=HoldReason.UNSURE,
+        where=box,
+        model="b" * 64,
+        latency=None,
+        part="p" * 255,
+        detections=found,
+        findings=(finding,) * 8,
+    )
+
+    # What is refused here would be lost: BadMessageError. Room is left for what else an inspection tells.
+    assert len(inspection_message(inspection).payload) < MAX_PAYLOAD_BYTES - 8192
 
 
 @given(
