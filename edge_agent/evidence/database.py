@@ -17,6 +17,7 @@ from edge_agent.evidence.pictures import Pictures
 from edge_agent.evidence.tables import MIGRATIONS
 
 NAME = "evidence.db"
+REPAIR = "`edge-agent evidence repair` keeps what can be read"
 
 
 class Database:
@@ -48,29 +49,33 @@ class Database:
         """
         with self.reading() as connection:
             words = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if words != "ok":
-            raise CorruptStoreError(f"{self.path}: damaged database ({words}); {REPAIR}")
+            if words != "ok":
+                raise CorruptStoreError(f"{self.path}: damaged database ({words})")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[storage.Connection]:
         """The connection for reading; a fault closes it."""
-        try:
-            connection = self.connection()
-            with storage.storage_faults(self.path):
-                yield connection
-        except (TransientError, CorruptStoreError):
-            self.close()
-            raise
+        with self._faults(), storage.storage_faults(self.path):
+            yield self.connection()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[storage.Connection]:
         """One write transaction, which is also the lock of the picture files; a fault closes the connection."""
+        with self._faults(), storage.transaction(self.connection(), self.path) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
         try:
-            with storage.transaction(self.connection(), self.path) as connection:
-                yield connection
-        except (TransientError, CorruptStoreError):
+            yield
+        except TransientError:
             self.close()
             raise
+        except CorruptStoreError as error:
+            self.close()
+            if REPAIR in str(error):
+                raise
+            raise CorruptStoreError(f"{error}; {REPAIR}") from error
 
     def close(self) -> None:
         if self._connection is not None:
@@ -93,6 +98,3 @@ class Database:
                 f"{self.root}: a database without its folder of pictures; is a disk not mounted? else {REPAIR}"
             )
         return storage.open_database(self.path, MIGRATIONS)
-
-
-REPAIR = "`edge-agent evidence repair` keeps what can be read"

@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from edge_agent import storage
 from edge_agent.errors import BadEvidenceError, CorruptStoreError, StorageFullError, TransientError
@@ -188,6 +188,38 @@ class EvidenceStore:
             if pictures:
                 connection.execute("INSERT INTO wish (camera, pictures) VALUES (?, ?)", (camera, pictures))
 
+    def wishes(self) -> dict[str, int]:
+        """How many pictures are still asked for, by camera.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        with self.database.reading() as connection:
+            return dict(connection.execute("SELECT camera, pictures FROM wish").fetchall())
+
+    def grant(self, kept: Mapping[str, int]) -> None:
+        """So many of the pictures that were asked for are kept.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        if not kept:
+            return
+        with self.database.writing() as connection:
+            for camera, number in kept.items():
+                connection.execute("UPDATE wish SET pictures = pictures - ? WHERE camera = ?", (number, camera))
+            connection.execute("DELETE FROM wish WHERE pictures <= 0")
+
+    def count(self, numbers: Mapping[str, int]) -> None:
+        """Add to what `Catalogue.stats` tells as the tally.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        if numbers:
+            with self.database.writing() as connection:
+                tables.count(connection, numbers)
+
     def sweep(self, prefix: str) -> Swept:
         """Make files and rows of one prefix (of `PREFIXES`) agree, after a crash or a hand that took files away.
 
@@ -246,7 +278,7 @@ class EvidenceStore:
 
     def _settled(self, connection: storage.Connection, draft: Draft) -> Sample:
         name = file_name(draft.content, draft.suffix)
-        same = tables.by_file_name(connection, name)
+        same = tables.by_digest(connection, PurePath(name).stem)
         group = draft.sample.group if same is None else same.group
         sealed = tables.seal(connection, group, sealed=is_sealed(group, self.rules.seal))
         return dataclasses.replace(

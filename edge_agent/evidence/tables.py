@@ -130,12 +130,15 @@ def by_id(connection: storage.Connection, identity: str) -> Sample | None:
     return None if row is None else sample_of(row)
 
 
-def by_file_name(connection: storage.Connection, name: str) -> Sample | None:
-    """The sample that keeps the same bytes: the last part of `file` is their hash."""
-    row = connection.execute(
-        f"{SELECT} WHERE file IN (?, ?) ORDER BY seq LIMIT 1", (f"open/{name[:2]}/{name}", f"sealed/{name[:2]}/{name}")
-    ).fetchone()
-    return None if row is None else sample_of(row)
+def by_digest(connection: storage.Connection, digest: str) -> Sample | None:
+    """A sample that keeps bytes of this sha256 (hex), whatever kind of picture they are."""
+    for tree in ("open", "sealed"):
+        start = f"{tree}/{digest[:2]}/{digest}"
+        row = connection.execute(f"{SELECT} WHERE file > ? AND file < ? ORDER BY seq LIMIT 1", (start, start + "~"))
+        found = row.fetchone()
+        if found is not None:
+            return sample_of(found)
+    return None
 
 
 def settle(connection: storage.Connection, sample: Sample, usefulness: Usefulness) -> None:

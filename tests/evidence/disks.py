@@ -2,23 +2,50 @@
 
 import contextlib
 import os
+import resource
 import subprocess
 import tempfile
 from pathlib import Path
 
+# What a full disk is told as. SQLite has no word of its own for a file that must not grow: that one is a mere fault.
+FULL = ("evidence-full", "evidence-fault")
+FILE_LIMIT_BYTES = 64 * 1024
+
+
+class SmallDisk:
+    """A folder on a disk of 1 MiB: a real one where we may mount, else the kernel keeps files from growing."""
+
+    def __init__(self, root: Path, *, mounted: bool) -> None:
+        self.root = root
+        self.mounted = mounted
+        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self) -> None:
+        """Leave room for a few hundred kilobytes at most."""
+        if self.mounted:
+            (self.root / "ballast").write_bytes(b"x" * 600_000)
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, self._before[1]))
+
+    def free(self) -> None:
+        """There is room again."""
+        (self.root / "ballast").unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+
 
 @contextlib.contextmanager
-def small_disk(size="1m"):
-    """A file system of its own of this size; None where we may not mount."""
+def small_disk():
+    """A disk that can be filled and freed."""
     with tempfile.TemporaryDirectory(prefix="ea-evidence-", dir="/tmp") as name:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", name]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            yield None
-            return
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", name]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        disk = SmallDisk(Path(name), mounted=mounted)
         try:
-            yield Path(name)
+            yield disk
         finally:
-            subprocess.run(["umount", "--lazy", name], check=True)
+            disk.free()
+            if mounted:
+                subprocess.run(["umount", "--lazy", name], check=True)
 
 
 @contextlib.contextmanager
