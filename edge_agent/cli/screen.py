@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_agent.processes.identities import describe
-from edge_agent.processes.live import CameraLive, InspectLive, VerdictLine
+from edge_agent.processes.live import CameraLive, InspectLive, SignalLive, TriggerLive, VerdictLine
 
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "HOLD": "bold yellow"}
 STATE_STYLE = {"streaming": "green", "ended": "dim", "stopped": "dim"}
@@ -29,7 +29,7 @@ def screen(live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: s
         how = "edge-agent run, or systemctl start edge-agent.target"
         body: RenderableType = Text(f"inspect: not running ({how})", "red")
     else:
-        body = Group(_cameras(live, width), *_devices(live), _recent(live), *_alarms(live))
+        body = Group(_cameras(live, width), *_devices(live), *_line(live), _recent(live), *_alarms(live))
     everything = Group(body, _footer(live, sync))
     return Panel(everything, title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width)
 
@@ -86,6 +86,46 @@ def _number(value: float | None) -> str:
 def _reasons(camera: CameraLive) -> str:
     reasons = {name: count for name, count in camera.dropped.items() if count}
     return ", ".join(f"{name} {count}" for name, count in sorted(reasons.items())) or "none"
+
+
+def _line(live: InspectLive) -> list[RenderableType]:
+    """What the line says and is told; nothing where there is no line."""
+    rows = [_trigger(name, trigger) for name, trigger in live.triggers.items()]
+    rows += [_signal(name, signal) for name, signal in live.signals.items()]
+    if not rows:
+        return []
+    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
+    for name in ("line", "state", "count"):
+        table.add_column(name, no_wrap=True)
+    # Addresses and reasons may be long: only this column gives way.
+    table.add_column("last", ratio=1, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    return [table]
+
+
+def _trigger(name: str, trigger: TriggerLive) -> tuple[str, Text, str, str]:
+    lost = sum(trigger.lost.values())
+    count = f"{trigger.fired} asked" + (f", {lost} without picture" if lost else "")
+    count += f", {trigger.waiting} waiting" if trigger.waiting else ""
+    last = "nothing yet"
+    if trigger.last_age_s is not None:
+        last = f"{trigger.last_part or 'a part'}, {trigger.last_age_s:.0f} s ago"
+    return f"trigger {name}", _connected(trigger.connected), count, last if trigger.connected else trigger.reason
+
+
+def _signal(name: str, signal: SignalLive) -> tuple[str, Text, str, str]:
+    count = f"{signal.written} told" + (f", {signal.missed} not told" if signal.missed else "")
+    last = " ".join(word for word in (signal.last_verdict, signal.last_part) if word) or "nothing yet"
+    if signal.heartbeat_age_s is not None:
+        last += f", heartbeat {signal.heartbeat_age_s:.1f} s ago"
+    for state in sorted(set(signal.states.values()) - {"running"}):
+        last += f", {state}"
+    return f"signal {name}", _connected(signal.connected), count, last if signal.connected else signal.reason
+
+
+def _connected(connected: bool) -> Text:
+    return Text("connected", "green") if connected else Text("lost", "bold red")
 
 
 def _recent(live: InspectLive) -> RenderableType:

@@ -88,6 +88,20 @@ class EdgeTrigger:
         return gpiod.request_lines(self._address.chip, consumer=CONSUMER, config={self._address.line: settings})
 
 
+def check_line(chip: str, line: int, gpiod: ModuleType | None) -> None:
+    """Whether the line can be had now, as an input: nothing is driven.
+
+    Raises:
+        LineError: no such chip or line, no permission, or another program has it.
+    """
+    try:
+        package = _installed(gpiod)
+        settings = package.LineSettings(direction=package.line.Direction.INPUT)
+        package.request_lines(chip, consumer=CONSUMER, config={line: settings}).release()
+    except FAULTS as error:
+        raise LineError(f"{chip}/{line}: {error}") from error
+
+
 def levels(output: Output, roles: Mapping[str, int]) -> dict[str, bool]:
     """Which lines are active: `pass`, `fail` and `hold` show the verdict, `ready` that it may be relied on, `strobe`
     changes with every verdict, `heartbeat` with every beat.

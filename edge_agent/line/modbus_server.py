@@ -38,6 +38,15 @@ class ModbusServer:
         self._server.close()
 
 
+def check_port(host: str, port: int) -> None:
+    """Whether we could listen there now.
+
+    Raises:
+        LineError: another program has the port, or the address is not ours.
+    """
+    _listener(host, port, f"modbus-server://{host}:{port}").close()
+
+
 def _listener(host: str, port: int, where: str) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncua import Client, ua
@@ -17,6 +16,7 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
 from edge_agent.errors import LineError
 from edge_agent.line.addresses import OpcUaSignal
+from edge_agent.line.login import Login
 from edge_agent.line.signals import VERDICT_CODES, Output, fields
 
 T = TypeVar("T")
@@ -41,19 +41,9 @@ NODE_TYPES = {
     "reason": _SMALL | _LARGE | _TEXT,
     "part": _TEXT,
 }
+# The network, the server's refusal, files of certificates that are none.
+FAULTS = (OSError, asyncio.TimeoutError, ua.UaError, ValueError)
 _MODES = {"sign": ua.MessageSecurityMode.Sign, "sign-and-encrypt": ua.MessageSecurityMode.SignAndEncrypt}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """How we show who we are. `security` is none, sign or sign-and-encrypt (Basic256Sha256)."""
-
-    username: str | None = None
-    password: str | None = None
-    security: str = "none"
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    server_cert_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +74,30 @@ class OpcUaPort:
         """
         try:
             self._turn(self._write(outputs), self._address.timeout_s * 4)
-        except (OSError, asyncio.TimeoutError, ua.UaError, ValueError) as error:
+        except FAULTS as error:
             self._sound = False
             raise LineError(f"{self._address.url}: {_words(error)}") from error
         except LineError:
             self._sound = False
             raise
+
+    def probe(self, cameras: tuple[str, ...]) -> int:
+        """How many nodes there are to write; nothing is written.
+
+        Raises:
+            LineError: as `write`.
+        """
+
+        async def find() -> int:
+            self._client = await self._connect()
+            self._sound = True
+            return sum([len(await self._find(camera)) for camera in cameras])
+
+        try:
+            return self._turn(find(), self._address.timeout_s * 4)
+        except FAULTS as error:
+            self._sound = False
+            raise LineError(f"{self._address.url}: {_words(error)}") from error
 
     def close(self) -> None:
         loop, self._loop = self._loop, None
@@ -181,7 +189,7 @@ async def _leave(client: Any, timeout_s: float, *, polite: bool) -> None:
     if client is not None and polite:
         try:
             await asyncio.wait_for(client.disconnect(), timeout_s)
-        except (OSError, asyncio.TimeoutError, ua.UaError):
+        except FAULTS:
             client.disconnect_socket()
     elif client is not None:
         client.disconnect_socket()

@@ -2,8 +2,8 @@
 
     starting --turning--> running --silent--> stalled --turning--> running ...          stop from anywhere: stopped
 
-In every state but running the verdict shown is the fail-safe one; a verdict that was shown before a stall does not come
-back after it.
+In every state but running the verdict shown is the fail-safe one, whatever was found of a part. One that was shown before
+a stall does not come back after it.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ def moved(output: Output, event: LineEvent) -> Output:
 
 
 def told(output: Output, inspection: Inspection, sequence: int) -> Output:
-    """The output after a verdict: shown while running, else only counted."""
-    if output.state is not LineState.RUNNING:
-        return untold(output, sequence)
+    """The output after a verdict. In any state but running the part is answered with the fail-safe verdict."""
+    running = output.state is LineState.RUNNING
+    reason = 0 if inspection.reason is None else REASON_CODES[inspection.reason]
     return replace(
         output,
-        verdict=inspection.verdict,
+        verdict=inspection.verdict if running else output.safe,
         sequence=sequence,
-        reason=0 if inspection.reason is None else REASON_CODES[inspection.reason],
-        score=inspection.score,
+        reason=reason if running else reason or NOTHING_TOLD,
+        score=inspection.score if running else None,
         part=inspection.part,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
@@ -12,6 +11,8 @@ from edge_agent.config.signals import Signal
 from edge_agent.inspect.counters import quantile
 from edge_agent.line.addresses import GpioSignal, ModbusSignal, OpcUaSignal, Socket, parse_signal
 from edge_agent.line.exchange import Exchange, Note
+from edge_agent.line.login import Login
+from edge_agent.line.missing import MissingPort
 from edge_agent.line.modbus_client import ModbusClient
 from edge_agent.line.modbus_ports import BankPort, ModbusPort, blocks
 from edge_agent.line.signaller import Port, Signaller, SignalPlan
@@ -21,8 +22,7 @@ from edge_agent.processes.live import SignalLive
 from edge_agent.records import Inspection, Verdict
 from edge_agent.sync.alarms import Condition
 
-if TYPE_CHECKING:
-    from edge_agent.line.opcua import OpcUaPort
+NO_OPCUA = "the package asyncua is not installed; pip install 'edge-agent[opcua]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,10 +154,17 @@ def _gpio(address: GpioSignal) -> Port:
     return GpioPort(address, load_gpiod())
 
 
-def _opcua(address: OpcUaSignal, keys: Signal) -> OpcUaPort:
-    from edge_agent.line.opcua import Login, OpcUaPort  # noqa: PLC0415 - 33 MiB, loaded where it is used
+def _opcua(address: OpcUaSignal, keys: Signal) -> Port:
+    try:
+        from edge_agent.line.opcua import OpcUaPort  # noqa: PLC0415 - an extra, and 33 MiB
+    except ImportError:
+        return MissingPort(NO_OPCUA)
+    return OpcUaPort(address, login_of(keys))
 
-    login = Login(
+
+def login_of(keys: Signal) -> Login:
+    """How we show who we are to the OPC UA server of this signal."""
+    return Login(
         username=keys.username,
         password=keys.password.get_secret_value() if keys.password is not None else None,
         security=keys.security,
@@ -165,7 +172,6 @@ def _opcua(address: OpcUaSignal, keys: Signal) -> OpcUaPort:
         key_file=keys.key_file,
         server_cert_file=keys.server_cert_file,
     )
-    return OpcUaPort(address, login)
 
 
 def _user(signal: str) -> str:

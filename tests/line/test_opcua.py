@@ -6,7 +6,8 @@ import pytest
 
 from edge_agent.errors import LineError
 from edge_agent.line.addresses import parse_signal
-from edge_agent.line.opcua import Login, OpcUaPort
+from edge_agent.line.login import Login
+from edge_agent.line.opcua import OpcUaPort
 from edge_agent.line.signals import LineEvent, first_output, moved, told
 from edge_agent.records import HoldReason, Verdict
 from tests.fakes.opcua_server import PASSWORD, USER, OpcUaServer, certificate

@@ -40,7 +40,17 @@ def test_the_output_is_the_fail_safe_whenever_the_state_is_not_running(safe, eve
             output = told(output, inspection(event, part="p"), sequence)
             assert output.sequence == sequence
         if output.state is not LineState.RUNNING:
-            assert (output.verdict, output.part, output.score, output.reason) == (safe, None, None, NOTHING_TOLD)
+            assert (output.verdict, output.score) == (safe, None)
+            assert output.reason != 0
+
+
+def test_a_part_that_is_held_while_its_camera_is_lost_is_answered_with_its_name_and_reason():
+    stalled = moved(moved(first_output(Verdict.FAIL), LineEvent.TURNING), LineEvent.SILENT)
+    held = told(stalled, inspection(Verdict.HOLD, reason=HoldReason.NO_PICTURE, part="A-17"), 5)
+    passed = told(stalled, inspection(Verdict.PASS, part="A-18"), 6)
+
+    assert (held.verdict, held.text, held.part, held.sequence) == (Verdict.FAIL, "no-picture", "A-17", 5)
+    assert (passed.verdict, passed.reason, passed.part) == (Verdict.FAIL, NOTHING_TOLD, "A-18")
 
 
 @given(moves)
