@@ -31,6 +31,9 @@ class Floor:
     def relearn_pictures(self, camera):
         self._do("relearn", camera)
 
+    def trigger(self, camera, part, recipe):
+        self._do("trigger", camera, part, recipe)
+
     def counters(self):
         self._do("counters")
         return {"cameras": {}}
@@ -78,6 +81,16 @@ def test_a_command_is_carried_out_once_however_often_the_inbox_is_looked_at(inbo
 
     assert floor.done == [("threshold", "press-3", 0.7)]
     assert states(inbox) == [("c1", "successful", None)]
+
+
+def test_a_trigger_asks_for_a_picture_of_its_part(inbox):
+    send(inbox, "trigger", {"camera": "top", "part": "A-17", "recipe": "lid"}, "c1")
+    send(inbox, "trigger", {"camera": "top"}, "c2")
+    floor = Floor()
+
+    Orders(inbox, floor, lambda: None).step()
+
+    assert floor.done == [("trigger", "top", "A-17", "lid"), ("trigger", "top", None, None)]
 
 
 def test_what_does_not_apply_here_is_rejected_with_the_reason(inbox):
