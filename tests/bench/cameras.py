@@ -1,9 +1,10 @@
 """How many frames a second one gateway judges with 1, 4 and 8 cameras, and what becomes of a camera that breaks.
 
-The real inspect process, as its unit starts it, with cameras of 640x480 that give a picture whenever one is taken, the
-default bundle, one thread. `efficiency` is the worst, over the numbers of cameras, of all cameras' fps together beside
-bare inference: one thread that runs the same encoder over prepared pictures in memory, in blocks before and after each
-run of the process. `recovery_s`: an RTSP server is killed and comes back; from the moment it accepts connections to the
+The real inspect process, as its unit starts it, with cameras of 640x480 that give a picture whenever one is taken (a
+folder of uncompressed pictures, so that no decoder is measured), the default bundle, one thread. `efficiency` is the
+worst, over the numbers of cameras, of all cameras' fps together beside bare inference: one thread that runs the same
+encoder over prepared pictures in memory, in blocks before and after each run of the process. `built_in_line` is the
+same with cameras that draw each part first, in Python's own threads. `recovery_s`: an RTSP server is killed and comes back; from the moment it accepts connections to the
 first committed verdict, the worst of the outages. `rss_slope_kib_per_reconnect` is that of the HTTP camera, which was opened
 most often; reconnects.py says how, `reconnects` holds the others.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edge_agent.errors import TransientError
 from edge_agent.models.loading import LoadedModel
 from edge_agent.processes.live import InspectLive, read_inspect
 from edge_agent.sync.outbox_file import inspect_outbox
+from tests.bench.footprint import write_pictures
 from tests.bench.gateway import default_model, folder, pause, running, until, write_cameras
 from tests.bench.reconnects import KINDS
 from tests.bench.report import Options, Progress, run_bench
@@ -51,7 +53,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=5, bare_s=2.0, run_s=6.0, overload_s=8.0, reconnects={"http": 1000, "rtsp": 200}, outages_s=(5.0, 20.0, 60.0)
+    rounds=5, bare_s=1.5, run_s=5.0, overload_s=8.0, reconnects={"http": 1000, "rtsp": 200}, outages_s=(5.0, 60.0)
 )
 QUICK = Scale(rounds=1, bare_s=1.0, run_s=2.5, overload_s=2.0, reconnects={"http": 500, "rtsp": 20}, outages_s=(5.0,))
 
@@ -60,15 +62,20 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
     scale = QUICK if options.quick else FULL
     model = default_model()
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in COUNTS}
-    for number in range(scale.rounds):
-        for place, count in enumerate(COUNTS):
-            runs[count].append(_beside_bare(model, count, scale))
-            progress("runs", number * len(COUNTS) + place + 1, scale.rounds * len(COUNTS))
-    bare = statistics.median(run["bare_fps"] for found in runs.values() for run in found)
-    overload = {}
-    for count in COUNTS:
-        overload[str(count)] = _overload(count, OVERLOAD * bare / count, scale.overload_s)
-        progress("overload", len(overload), len(COUNTS))
+    line: list[dict[str, float]] = []
+    with folder() as place:
+        write_pictures(place / "pictures")
+        source = f"folder:{place / 'pictures'}?loop=1"
+        for number in range(scale.rounds):
+            for count in COUNTS:
+                runs[count].append(_beside_bare(model, [source] * count, scale))
+            line.append(_beside_bare(model, [f"synthetic:mixed?seed={seed}" for seed in range(max(COUNTS))], scale))
+            progress("rounds", number + 1, scale.rounds)
+        bare = statistics.median(run["bare_fps"] for found in runs.values() for run in found)
+        overload = {}
+        for count in COUNTS:
+            overload[str(count)] = _overload([source] * count, OVERLOAD * bare / count, scale.overload_s)
+            progress("overload", len(overload), len(COUNTS))
     reconnects = {}
     for kind, count in scale.reconnects.items():
         reconnects[kind] = KINDS[kind](count)
@@ -83,6 +90,7 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
         "bare_fps": round(bare, 1),
         "efficiency": min(found["efficiency"] for found in medians.values()),
         "cameras": {str(count): found for count, found in medians.items()},
+        "built_in_line": _medians(line),
         "overload": overload,
         "recovery_s": max(recovery.values()),
         "recovery_s_after_outage_s": recovery,
@@ -96,11 +104,10 @@ def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
 
 
-def _beside_bare(model: LoadedModel, count: int, scale: Scale) -> dict[str, float]:
+def _beside_bare(model: LoadedModel, sources: Sequence[str], scale: Scale) -> dict[str, float]:
     """One run of the process between two blocks of bare inference; every picture is judged."""
     before = _bare_fps(model, scale.bare_s)
-    cameras = {f"cam-{number}": _camera(number, fps=MOST_FPS) for number in range(count)}
-    found = _run(cameras, scale.run_s)
+    found = _run(_cameras(sources, fps=MOST_FPS), scale.run_s)
     bare = (before + _bare_fps(model, scale.bare_s)) / 2
     return {
         "fps": found["fps"],
@@ -113,14 +120,14 @@ def _beside_bare(model: LoadedModel, count: int, scale: Scale) -> dict[str, floa
     }
 
 
-def _overload(count: int, fps: float, seconds: float) -> dict[str, float]:
+def _overload(sources: Sequence[str], fps: float, seconds: float) -> dict[str, float]:
     """Cameras that do not wait, each at `fps`, more than can be judged: what is judged, what is dropped, how evenly."""
-    cameras = {f"cam-{number}": _camera(number, fps=fps, load="latest") for number in range(count)}
-    return {name: round(value, 3) for name, value in _run(cameras, seconds).items()}
+    found = _run(_cameras(sources, fps=fps, load="latest"), seconds)
+    return {name: round(value, 3) for name, value in found.items()}
 
 
-def _camera(number: int, **keys: object) -> dict[str, object]:
-    return {"source": f"synthetic:mixed?seed={number}", "queue": 2, **keys}
+def _cameras(sources: Sequence[str], **keys: object) -> dict[str, dict[str, object]]:
+    return {f"cam-{number}": {"source": source, **keys} for number, source in enumerate(sources)}
 
 
 def _bare_fps(model: LoadedModel, seconds: float) -> float:
