@@ -2,8 +2,8 @@
 
     starting --turning--> running --silent--> stalled --turning--> running ...          stop from anywhere: stopped
 
-In every state but running the verdict shown is the fail-safe one, whatever was found of a part. One that was shown before
-a stall does not come back after it.
+In every state but running the verdict shown is the fail-safe one, whatever was found of a part. A verdict from before a
+stall does not come back after it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,17 @@ class _Lane:
     sequence: int = 0
     waiting: deque[Numbered] = field(default_factory=deque)
     shown_until_s: float = 0.0
-    awaited: dict[str, float] = field(default_factory=dict)  # id -> since when its commit is awaited
+    awaited: dict[str, float] = field(default_factory=dict)  # id -> since when its commit is awaited, oldest first
+
+    def settle(self, identity: str) -> None:
+        """This verdict is durable. Those before it are too, or were dropped for want of room and never will be."""
+        if identity not in self.awaited:  # a newer one than those we kept
+            self.awaited.clear()
+        while self.awaited:
+            first = next(iter(self.awaited))
+            del self.awaited[first]
+            if first == identity:
+                break
 
 
 class VerdictQueue:
@@ -54,7 +64,7 @@ class VerdictQueue:
         if lane is None:
             return
         with self._changed:
-            lane.awaited.pop(inspection.id, None)
+            lane.settle(inspection.id)
             lane.sequence = next_sequence(lane.sequence)
             if lane.waiting and lane.waiting[-1].inspection.trigger is None:
                 lane.waiting.pop()
@@ -70,7 +80,8 @@ class VerdictQueue:
         if lane is None:
             return
         with self._changed:
-            lane.awaited[inspection.id] = self._clock.mono_s()
+            if len(lane.awaited) < MOST_QUEUED:
+                lane.awaited[inspection.id] = self._clock.mono_s()
 
     def awaited_s(self) -> float:
         """For how long the oldest verdict has been waiting to become durable; 0 when none is."""

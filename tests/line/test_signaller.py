@@ -204,6 +204,20 @@ def test_a_verdict_that_does_not_become_durable_stalls_the_signal_rather_than_le
     until(lambda: port.last().state is LineState.RUNNING)
 
 
+def test_verdicts_that_never_become_durable_are_not_awaited_for_ever_nor_without_end():
+    clock = FakeClock()
+    queue = VerdictQueue(("top",), clock, show_s=0)
+    for number in range(3 * MOST_QUEUED):  # the disk is full, and then messages are dropped
+        queue.expect(inspection(number=number))
+    clock.advance(60)
+    assert queue.awaited_s() == 60
+
+    queue.put(inspection(number=3))
+    assert queue.awaited_s() == 60
+    queue.put(inspection(number=2 * MOST_QUEUED))
+    assert queue.awaited_s() == 0
+
+
 def test_what_holds_a_part_is_told_with_the_reason(line):
     signaller, port, *_ = line()
     signaller.put(inspection(HOLD, reason=HoldReason.NO_PICTURE, part="p", trigger=True))
