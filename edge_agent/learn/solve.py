@@ -183,9 +183,10 @@ def choose_ridge_left_out(
 ) -> float:
     """The ridge with the least leave-one-out error; `codes` [n, V, D] are the samples that `statistics` sums up."""
     source = spectrum(statistics, balance=0.0)
+    along, hot = _along(source, codes), _one_hot(source.classes, labels)
 
     def error(ridge: float) -> float:
-        return _class_mean_square(left_out_residuals(source, ridge, codes, labels), labels)
+        return _class_mean_square(_left_out(source, ridge, along, hot), labels)
 
     return float(min(ridges, key=error))
 
@@ -196,11 +197,23 @@ def left_out_residuals(source: Spectrum, ridge: float, codes: Codes, labels: Seq
     In closed form: (I - H)^-1 residual with the leverages H [V, V] among the views of a sample (Allen's PRESS, by
     groups); exact for plain ridge (balance 0), the scale held fixed.
     """
-    count, views, _ = codes.shape
-    along = ((codes - source.mean) / source.scale) @ source.axes
+    return _left_out(source, ridge, _along(source, codes), _one_hot(source.classes, labels))
+
+
+def _along(source: Spectrum, codes: Codes) -> NDArray[np.float64]:
+    """The codes along the axes: float64 [n, V, D]. One product of this size serves every ridge."""
+    dimension = codes.shape[-1]
+    standard = (codes.reshape(-1, dimension) - source.mean) / source.scale
+    result: NDArray[np.float64] = (standard @ source.axes).reshape(codes.shape)
+    return result
+
+
+def _left_out(
+    source: Spectrum, ridge: float, along: NDArray[np.float64], hot: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    count, views, _ = along.shape
     damped = _damped(source, ridge)
-    hot = _one_hot(source.classes, labels)[:, None, :]
-    residuals = hot - (source.priors + along @ (source.cross / damped[:, None]))
+    residuals = hot[:, None, :] - (source.priors + along @ (source.cross / damped[:, None]))
     leverage = (1.0 + (along / damped) @ along.transpose(0, 2, 1)) / (count * views)
     # A sample that the head cannot do without has a leverage of 1; a millionth keeps its answer large but finite.
     left: NDArray[np.float64] = np.linalg.solve((1.0 + 1e-6) * np.eye(views) - leverage, residuals)
