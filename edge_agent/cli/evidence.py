@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "pictures kept for labels: import, list, show, export, hold, request"
 FAULTS_SHOWN = 20
+PIPED_WIDTH = 160
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("stats", parents=[shared], help="counts, sizes, what was not kept and what had to go")
     hold = actions.add_parser("hold", parents=[shared], help="legal hold: never delete these")
     hold.add_argument("samples", nargs="+", metavar="ID")
+    hold.add_argument("--by", metavar="NAME", help="who says so (default: you)")
     hold.add_argument("--release", action="store_true", help="end the hold")
     wish = actions.add_parser("request", parents=[shared], help="keep the next pictures of a camera")
     wish.add_argument("camera")
@@ -136,8 +139,6 @@ def _plain_report(report: Report, listing: Listing) -> dict[str, Any]:
 
 
 def _print_report(report: Report, listing: Listing, faults: list[str]) -> None:
-    import sys
-
     for fault in faults[:FAULTS_SHOWN]:
         print(fault, file=sys.stderr)
     if len(faults) > FAULTS_SHOWN:
@@ -182,20 +183,24 @@ def _list(arguments: argparse.Namespace) -> int:
     if not samples:
         print("no such samples; `edge-agent evidence stats` shows what there is")
         return EXIT_OK
-    table = Table("id", "when", "camera", "verdict", "model says", "people say", "kept for", "flags", box=None)
+    # What is piped into another program is not cut to the width of a terminal.
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("id", no_wrap=True, min_width=26)
+    for name in ("when", "camera", "verdict", "model says", "people say", "kept for"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for sample in samples:
-        flags = [word for word, on in (("sealed", sample.sealed), ("held", sample.legal_hold)) if on]
+        flags = "".join(f", {word}" for word, on in (("sealed", sample.sealed), ("held", sample.legal_hold)) if on)
         table.add_row(
             sample.id,
-            rfc3339(sample.captured_utc_s)[:19],
+            rfc3339(sample.captured_utc_s)[:16],
             sample.camera or "-",
             sample.verdict.value if sample.verdict else "-",
             _said(sample),
             sample.truth or sample.standing.value,
-            ", ".join(reason.value for reason in sample.kept),
-            " ".join(flags),
+            ", ".join(reason.value for reason in sample.kept) + flags,
         )
-    Console(soft_wrap=True).print(table)
+    console.print(table)
     return EXIT_OK
 
 
@@ -282,12 +287,13 @@ def _print_stats(stats: Stats, limit: int) -> None:
 
 
 def _hold(arguments: argparse.Namespace) -> int:
+    from edge_agent.cli.person import person
     from edge_agent.evidence.catalogue import Catalogue
 
     with _store(arguments) as store:
         catalogue = Catalogue(store.database)
         identities = [catalogue.sample(start).id for start in arguments.samples]
-        changed = store.hold(identities, held=not arguments.release)
+        changed = store.hold(identities, held=not arguments.release, by=person(arguments.by))
     text = f"{changed} released" if arguments.release else f"{changed} put under legal hold"
     print(json.dumps({"changed": changed}) if arguments.output == "json" else text)
     return EXIT_OK
@@ -303,8 +309,6 @@ def _request(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    import sys
-
     from edge_agent.evidence.catalogue import Catalogue
     from edge_agent.evidence.exporting import export
 

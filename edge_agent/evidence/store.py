@@ -34,7 +34,7 @@ Audit = Callable[[str, Mapping[str, str]], None]
 
 def log_audit(event: str, facts: Mapping[str, str]) -> None:
     """An audit line in the log, until there is an audit trail to write to."""
-    log.warning("audit=%s %s", event, " ".join(f"{name}={value}" for name, value in facts.items()))
+    log.info("audit=%s %s", event, " ".join(f"{name}={value}" for name, value in facts.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +98,14 @@ class Swept:
 class EvidenceStore:
     """The writing side. One per process and thread; processes take turns by the database's own lock."""
 
-    def __init__(self, root: Path, rules: StoreRules | None = None) -> None:
+    def __init__(self, root: Path, rules: StoreRules | None = None, audit: Audit = log_audit) -> None:
         """Open, and begin if need be. Without `rules` those hold that the store was last opened with.
 
         Raises:
             CorruptStoreError, TransientError.
         """
         self.database = Database(root)
+        self._audit = audit
         self.rules = self._take(rules)
 
     def close(self) -> None:
@@ -160,22 +161,25 @@ class EvidenceStore:
         log.info("evidence=evicted samples=%d", went)
         return went
 
-    def hold(self, identities: Iterable[str], *, held: bool) -> int:
-        """Put samples under legal hold, or release them; returns for how many that was news.
+    def hold(self, identities: Iterable[str], *, held: bool, by: str) -> int:
+        """Put samples under legal hold, or release them; returns for how many that was news. Each leaves an audit line.
 
         Raises:
             BadEvidenceError: one of them is not here; nothing was changed.
             TransientError, CorruptStoreError.
         """
-        changed = 0
+        changed = []
         with self.database.writing() as connection:
             for identity in identities:
                 sample = tables.by_id(connection, identity)
                 if sample is None:
                     raise BadEvidenceError(f"no sample {identity}; `edge-agent evidence list` shows what is kept")
-                changed += sample.legal_hold != held
-                self._settle(connection, dataclasses.replace(sample, legal_hold=held))
-        return changed
+                if sample.legal_hold != held:
+                    changed.append(identity)
+                    self._settle(connection, dataclasses.replace(sample, legal_hold=held))
+        for identity in changed:
+            self._audit("legal-hold" if held else "legal-hold-released", {"sample": identity, "by": by})
+        return len(changed)
 
     def wish(self, camera: str, pictures: int) -> None:
         """Ask that the next pictures of a camera are kept; 0 takes the wish back.

@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
         for number in range(0, NUMBER, 8):
             for by in ("ann", "bob"):
                 book.say(identity(number), "dent", by=by, source=LabelSource.PAGE, new_class=True)
-        store.hold([identity(1)], held=True)
+        store.hold([identity(1)], held=True, by="ann")
     with contextlib.closing(LearnerView(root)) as view:
         lesson = view.lessons("surface")[0]
         view.keep_vectors({lesson.sample.id: Vector(encoder="e", scale="s", value=b"\x01\x02")})

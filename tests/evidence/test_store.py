@@ -129,19 +129,19 @@ def test_held_sealed_labelled_and_never_deleted_samples_outlive_everything_and_t
     with store_at(tmp_path, keep) as store:
         book = LabelBook(store, FakeClock())
         store.add([draft(1, size=992), draft(2, size=992, label="crack"), draft(3, size=992)])
-        store.hold([identity(1)], held=True)
+        store.hold([identity(1)], held=True, by="ann")
         book.say(identity(3), "crack", by="ann", source=LabelSource.TERMINAL, new_class=True)
 
         for number in range(4, 9):
             store.add([draft(number, size=992)])
         assert {sample.id for sample in agree(store)} == {identity(number) for number in (1, 2, 3, 8)}
 
-        store.hold([identity(8)], held=True)
+        store.hold([identity(8)], held=True, by="ann")
         with pytest.raises(StorageFullError, match=r"may not go .*raise evidence.limit_bytes"):
             store.add([draft(9, size=992)])
         assert {sample.id for sample in agree(store)} == {identity(number) for number in (1, 2, 3, 8)}
 
-        store.hold([identity(8)], held=False)
+        store.hold([identity(8)], held=False, by="ann")
         store.add([draft(9, size=992)])
         assert {sample.id for sample in agree(store)} == {identity(number) for number in (1, 2, 3, 9)}
 
@@ -158,7 +158,7 @@ def test_a_hold_on_a_sample_that_is_not_there_changes_nothing(tmp_path):
     with store_at(tmp_path) as store:
         store.add([draft(1)])
         with pytest.raises(BadEvidenceError, match="no sample"):
-            store.hold([identity(1), identity(2)], held=True)
+            store.hold([identity(1), identity(2)], held=True, by="ann")
         assert not everything(store)[0].legal_hold
 
 
@@ -409,3 +409,18 @@ def test_pictures_without_their_database_and_a_database_without_its_pictures_are
     shutil.rmtree(tmp_path / "open")
     with pytest.raises(CorruptStoreError, match="is a disk not mounted"):
         EvidenceStore(tmp_path)
+
+
+def test_a_hold_and_its_release_leave_an_audit_line_for_each_sample_and_none_where_nothing_changed(tmp_path):
+    audit = []
+    with contextlib.closing(EvidenceStore(tmp_path, rules(), lambda *line: audit.append(line))) as store:
+        store.add([draft(1), draft(2)])
+        assert store.hold([identity(1), identity(2)], held=True, by="ann") == 2
+        assert store.hold([identity(1)], held=True, by="bob") == 0
+        assert store.hold([identity(1)], held=False, by="eve") == 1
+
+    assert audit == [
+        ("legal-hold", {"sample": identity(1), "by": "ann"}),
+        ("legal-hold", {"sample": identity(2), "by": "ann"}),
+        ("legal-hold-released", {"sample": identity(1), "by": "eve"}),
+    ]
