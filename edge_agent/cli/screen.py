@@ -85,7 +85,9 @@ def _number(value: float | None) -> str:
 
 def _reasons(camera: CameraLive) -> str:
     reasons = {name: count for name, count in camera.dropped.items() if count}
-    return ", ".join(f"{name} {count}" for name, count in sorted(reasons.items())) or "none"
+    skipped = sum(camera.skipped.values())
+    words = [f"{name} {count}" for name, count in sorted(reasons.items())] + [f"skipped {skipped}"] * bool(skipped)
+    return ", ".join(words) or "none"
 
 
 def _line(live: InspectLive) -> list[RenderableType]:

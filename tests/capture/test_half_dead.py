@@ -17,12 +17,17 @@ from edge_agent.clock import SystemClock
 from tests.capture.watching import Rig, picture
 from tests.fakes.camera import FakeCamera
 from tests.fakes.mjpeg_camera import MjpegCamera
+from tests.fakes.rtsp_server import RtspServer
 
 BACK_WITHIN_S = 3.0
 
 
 def opener(url, **patience):
     return lambda stop: make_source(parse(url), Terms(clock=SystemClock(), stop=stop, **patience))
+
+
+def address_of(camera):
+    return camera.url if isinstance(camera, RtspServer) else camera.url()
 
 
 class Acceptor:
@@ -101,14 +106,16 @@ def test_a_stream_that_breaks_a_hundred_times_leaves_no_thread_and_no_socket_beh
     assert min(files for _, files in late) <= max(files for _, files in early)
 
 
-def test_a_camera_is_back_within_seconds_of_its_return_however_long_it_is_waited_for():
-    with MjpegCamera() as camera:
-        url, port = camera.url(), camera.port
+@pytest.mark.rtsp
+@pytest.mark.parametrize("kind", [MjpegCamera, RtspServer])
+def test_a_camera_is_back_within_seconds_of_its_return_however_long_it_is_waited_for(kind):
+    with kind() as camera:
+        url, port = address_of(camera), camera.port
     with Rig(knock=knock_of(parse(url)), backoff_s=lambda _failures, _chance: 300.0) as rig:
         _, watcher = rig.start(opener(url))
         watcher.wait_state("waiting")
         assert rig.queue.get(1.5) is None  # it has been knocked at in vain
-        with MjpegCamera(port=port):
+        with kind(port=port):
             returned_s = rig.clock.mono_s()
             frame = rig.frame()
 
