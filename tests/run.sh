@@ -21,9 +21,11 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# The real things the tests talk to: a broker, an RTSP server with an encoder, systemd's own checker, TLS certificates.
+# The real things the tests talk to: a broker, an RTSP server with an encoder, a simulated GigE camera, GStreamer, systemd's
+# own checker, TLS certificates.
 need_apt mosquitto openssl systemd python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
+    gir1.2-gst-plugins-base-1.0 gir1.2-aravis-0.8 aravis-tools \
     || say "the tests that need these will fail and name them"
 # The long suite boots a Debian container with systemd in it.
 [ -n "$marks" ] || need_apt debootstrap systemd-container || say "the tests of the real systemd will fail and say so"

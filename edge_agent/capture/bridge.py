@@ -93,7 +93,7 @@ class Bridge:
         self._last_words = b""
         try:
             self._child = subprocess.Popen(
-                [python, "-I", str(CHILD), str(self._memory)],
+                [python, "-I", str(CHILD), str(self._memory), str(os.getpid())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=their_words,

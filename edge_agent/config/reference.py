@@ -17,7 +17,7 @@ version: 1
 site: {enterprise: acme, plant: lyon, gateway: gw-07}
 cameras:
   press-3-top:
-    source: rtsp://10.0.0.12/stream1      # v4l2:/dev/v4l/by-id/..., folder:DIR, video:FILE, synthetic:scratches
+    source: rtsp://10.0.0.12/stream1      # v4l2:/dev/v4l/by-id/..., genicam:SERIAL, csi:0, gstreamer:..., folder:DIR
     fps: 10
     roi: [0.1, 0.1, 0.8, 0.8]
     model: surface

@@ -12,9 +12,12 @@ from edge_agent.config.settings import loads
 from edge_agent.processes.checks import cameras
 from edge_agent.processes.checks.finding import Context, Level
 from edge_agent.records import CameraIdentity
+from tests.capture.test_stream import PIPELINES
 from tests.cli.test_check_parts import snapshot
 from tests.fakes.mjpeg_camera import MjpegCamera
 from tests.fakes.onvif_camera import OnvifCamera
+from tests.fakes.rtsp_server import RtspServer
+from tests.fakes.vision_camera import VisionCamera
 
 PASSWORD = "s3:c/r@t"  # noqa: S105 - of a camera that lives for a second
 
@@ -87,3 +90,46 @@ def test_what_the_daemon_knows_of_a_camera_is_shown(context, tmp_path, unheld, l
 
     assert finding.level is level
     assert finding.text.endswith(words)
+
+
+@pytest.mark.gstreamer
+def test_a_pipeline_is_played_and_a_wrong_one_is_told(context):
+    ball = "gstreamer:videotestsrc is-live=true ! video/x-raw,width=320,height=240"
+    (finding,) = cameras.frames(context(f"{{source: '{ball}'}}"))
+    assert (finding.level, finding.text.partition(" in")[0]) == (Level.OK, "320x240, 3 frames")
+
+    (finding,) = cameras.frames(context(f"{{source: '{ball} ! nosuch'}}"))
+    assert finding.level is Level.ERROR
+    assert 'no element "nosuch"' in finding.text
+
+
+@pytest.mark.genicam
+def test_a_vision_camera_says_which_one_it_is_and_one_that_waits_for_its_line_is_no_error(context):
+    (finding,) = cameras.frames(context("{source: 'genicam:Fake_1?width=64&height=48'}"))
+    assert finding.level is Level.OK
+    assert "64x48, 3 frames" in finding.text
+    assert "; Aravis Fake, serial 1, firmware " in finding.text
+
+    waiting = "{source: 'genicam:127.0.0.1?trigger=Line0', open_timeout_s: 1, read_timeout_s: 0.1}"
+    with VisionCamera():
+        (finding,) = cameras.frames(context(waiting))
+    assert (finding.level, finding.text) == (Level.WARNING, "opens, and gives no picture yet")
+    assert "trigger it once" in finding.advice
+
+
+def test_a_csi_camera_on_a_board_without_one_is_an_error(context):
+    (finding,) = cameras.frames(context("{source: 'csi:0'}"))
+
+    assert finding.level is Level.ERROR
+    assert "the device profile has no pipeline `csi`" in finding.text
+
+
+@pytest.mark.rtsp
+@pytest.mark.gstreamer
+def test_the_way_a_stream_is_decoded_is_shown(context, monkeypatch):
+    monkeypatch.setattr(cameras, "_pipelines", lambda _context: PIPELINES)
+    with RtspServer() as server:
+        (finding,) = cameras.frames(context(f"{{source: '{server.url}'}}"))
+
+    assert finding.level is Level.OK
+    assert ", decoded by hardware: openh264dec" in finding.text

@@ -27,9 +27,9 @@ class Stack(Protocol):
         """Let go of the camera."""
 
 
-def main(memory_file: int) -> None:
-    """Serve the daemon on stdin."""
-    _die_with_parent()
+def main(memory_file: int, daemon: int) -> None:
+    """Serve the daemon, a process id, on stdin."""
+    _die_with(daemon)
     link = socket.socket(fileno=0)
     job = receive(link)
     if job is None:
@@ -84,8 +84,8 @@ def _genicam_list(job: Mapping[str, Any], memory: SharedMemory) -> Stack:
     return ListStack(job, memory)
 
 
-def _die_with_parent() -> None:
+def _die_with(daemon: int) -> None:
     """Have the kernel end this process with the thread that started it, also where it hangs in a driver."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it died before we asked (a daemon that is itself process 1 of a container loses this)
+    if os.getppid() != daemon:  # it died before we asked
         raise SystemExit("the daemon is gone")

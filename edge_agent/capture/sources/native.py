@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.capture.bridge import Bridge, BrokenBridgeError
+from edge_agent.capture.native.wire import IDLE_S
 from edge_agent.capture.pixels import Layout, to_bgr
 from edge_agent.capture.source import Picture, Terms
 from edge_agent.errors import BadPictureError, CameraError
@@ -65,7 +66,7 @@ class NativeCamera:
             waited_s = clock.mono_s() - begun_s
             if waited_s >= limit_s and not self._patient:
                 raise CameraError(f"no picture within {waited_s:.1f} s")
-            answer = bridge.ask({"next": True}, limit_s)
+            answer = bridge.ask({"next": True}, max(limit_s, 2 * IDLE_S))
             if "frame" in answer:
                 return _picture(bridge, answer["frame"])
             if "bad" in answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from edge_agent.capture.source import Source
 from edge_agent.capture.web import Place
 from edge_agent.clock import Clock
 from edge_agent.config.sections import Camera
+from edge_agent.device.detect import choose, detect
+from edge_agent.device.profile import profiles
 from edge_agent.errors import BadPictureError, CameraError, ConfigError
 from edge_agent.processes.cameras import address_of, onvif_of, source_maker
 from edge_agent.processes.checks.finding import Check, Context, Finding, error, ok, warning
@@ -22,6 +25,7 @@ from edge_agent.records import CameraIdentity
 
 # OpenCV's own limit for a silent V4L2 camera is 10 s; a source that does not answer by then never will.
 SPARE_S = 5.0
+STOP_S = 1.0
 MOST_AT_ONCE = 16  # cameras that are asked which one they are
 
 
@@ -76,9 +80,16 @@ def identities(context: Context) -> tuple[Finding, ...]:
         return tuple(pool.map(lambda place: ask(*place), places))
 
 
+def _pipelines(context: Context) -> Mapping[str, str]:
+    """Those of this machine's profile."""
+    device = detect(context.root, context.machine)
+    return choose(device, profiles(), context.valid.device.profile).profile.capture.pipelines
+
+
 def _of_daemon(name: str, camera: Camera, live: CameraLive) -> Finding:
     if live.frame_age_s is not None and live.frame_age_s <= camera.stall_s:
         text = f"read by the running daemon: {live.fps:.1f} frames/s"
+        text += f", {live.reason}" if "decoded" in live.reason else ""
         return _locked_or_not(name, text, live.device, live.unheld)
     return error(f"the running daemon gets no frames: {live.state}, {live.reason}", "edge-agent status shows it", name)
 
@@ -100,6 +111,7 @@ class _Seen:
     seconds: float
     device: CameraIdentity | None
     unheld: tuple[str, ...]
+    decoding: str | None
 
 
 class _Trial:
@@ -110,24 +122,30 @@ class _Trial:
         self._stop = threading.Event()
         self._answer: queue.SimpleQueue[_Seen | CameraError | BadPictureError] = queue.SimpleQueue()
         # Which one it is, `identities` asks.
-        self._source = source_maker(camera.model_copy(update={"onvif": None}), context.clock)(self._stop)
+        make = source_maker(camera.model_copy(update={"onvif": None}), context.clock, _pipelines(context))
+        self._source = make(self._stop)
         arguments = (self._source, self._wanted, context.clock)
         threading.Thread(target=self._try, args=arguments, name=f"try-{name}", daemon=True).start()
 
     def finding(self) -> Finding:
         """Wait for the camera as long as its own time-outs allow."""
         limit_s = self._camera.open_timeout_s + self._wanted * self._camera.read_timeout_s + SPARE_S
-        try:
-            answer = self._answer.get(timeout=limit_s)
-        except queue.Empty:
-            return error(f"no answer within {limit_s:.0f} s", "is another program using it?", self._name)
-        finally:
-            self._stop.set()
+        with contextlib.suppress(queue.Empty):
+            return self._finding(self._answer.get(timeout=limit_s))
+        self._stop.set()
+        with contextlib.suppress(queue.Empty):  # what waits for a file or for its trigger ends its read
+            return self._finding(self._answer.get(timeout=STOP_S))
+        return error(f"no answer within {limit_s:.0f} s", "is another program using it?", self._name)
+
+    def _finding(self, answer: _Seen | CameraError | BadPictureError) -> Finding:
+        self._stop.set()
         if isinstance(answer, (CameraError, BadPictureError)):
             return error(str(answer), "try the address with another viewer (ffplay, v4l2-ctl --all)", self._name)
         if answer.count == 0:
-            return warning("gives no picture yet", "put one picture there, or look at the path", self._name)
+            advice = "put one picture there, or trigger it once; or look at the path"
+            return warning("opens, and gives no picture yet", advice, self._name)
         text = f"{answer.width}x{answer.height}, {answer.count} frames in {answer.seconds:.2f} s"
+        text += f", {answer.decoding}" if answer.decoding else ""
         return _locked_or_not(self._name, text, answer.device, answer.unheld)
 
     def _try(self, source: Source, wanted: int, clock: Clock) -> None:
@@ -145,6 +163,7 @@ class _Trial:
                 seconds=clock.mono_s() - begun_s,
                 device=source.identity,
                 unheld=source.unheld,
+                decoding=source.decoding,
             )
             self._answer.put(seen)
         except (CameraError, BadPictureError) as fault:
