@@ -142,7 +142,9 @@ class Intake:
     def take(self, picture: Picture, *, live: bool) -> None:
         """Queue the picture if it is wanted."""
         clock = self._wiring.clock
-        utc_s, mono_s = clock.utc_s(), picture.captured_mono_s or clock.mono_s()
+        utc_s, mono_s = clock.utc_s(), clock.mono_s()
+        if picture.captured_mono_s is not None:
+            utc_s, mono_s = utc_s - (mono_s - picture.captured_mono_s), picture.captured_mono_s
         with self._working:
             if self._stop.is_set():
                 return

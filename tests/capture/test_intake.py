@@ -149,11 +149,12 @@ def test_a_trigger_that_gets_no_picture_is_a_numbered_part_of_its_camera():
 
 
 def test_the_source_knows_better_when_a_picture_was_taken():
-    intake, frames, _ = an_intake(CameraPlan(name="cam", verdict_within_s=0.25))
+    clock = FakeClock(utc_s=1000.0, mono_s=77.5)
+    intake, frames, _ = an_intake(CameraPlan(name="cam", verdict_within_s=0.25), clock=clock)
     intake.take(Picture(image=picture(), captured_mono_s=77.0), live=True)
     frame = frames.get(0)
 
-    assert (frame.captured_mono_s, frame.due_mono_s) == (77.0, 77.25)
+    assert (frame.captured_utc_s, frame.captured_mono_s, frame.due_mono_s) == (999.5, 77.0, 77.25)
 
 
 def test_every_nth_of_a_file_is_paced_and_the_others_are_passed_over_at_once():
