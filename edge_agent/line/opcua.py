@@ -9,10 +9,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from cryptography import x509
 
 from edge_agent.errors import LineError
 from edge_agent.line.addresses import OpcUaSignal
@@ -41,6 +43,7 @@ NODE_TYPES = {
     "reason": _SMALL | _LARGE | _TEXT,
     "part": _TEXT,
 }
+APPLICATION_URI = "urn:edge-agent"
 # The network, the server's refusal, files of certificates that are none.
 FAULTS = (OSError, asyncio.TimeoutError, ua.UaError, ValueError)
 _MODES = {"sign": ua.MessageSecurityMode.Sign, "sign-and-encrypt": ua.MessageSecurityMode.SignAndEncrypt}
@@ -134,8 +137,11 @@ class OpcUaPort:
 
     async def _connect(self) -> Any:
         client = Client(self._address.url, timeout=self._address.timeout_s)
+        client.name = client.description = "Edge Agent"
+        client.application_uri = APPLICATION_URI
         login = self._login
         if login.security != "none":
+            client.application_uri = uri_of(login.cert_file)
             await client.set_security(
                 SecurityPolicyBasic256Sha256,
                 certificate=str(login.cert_file),
@@ -182,6 +188,23 @@ def value_of(camera: str, output: Output, name: str, kind: Any) -> int | str:
         "reason": output.reason,
     }
     return codes[name]
+
+
+def uri_of(cert_file: Path | None) -> str:
+    """The application URI that a certificate names: a server compares it with the one we say (OPC UA part 4, 6.1.3).
+
+    Raises:
+        OSError, ValueError: no file, or no certificate in it.
+    """
+    content = b"" if cert_file is None else cert_file.read_bytes()
+    pem = content.lstrip().startswith(b"-----")
+    certificate = x509.load_pem_x509_certificate(content) if pem else x509.load_der_x509_certificate(content)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return APPLICATION_URI
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return str(uris[0]) if uris else APPLICATION_URI
 
 
 async def _leave(client: Any, timeout_s: float, *, polite: bool) -> None:

@@ -117,7 +117,7 @@ async def serve(port, security):
         await asyncio.Event().wait()
 
 
-def certificate(folder, name, uri="urn:example.org:FreeOpcUa:opcua-asyncio"):
+def certificate(folder, name, uri="urn:acme:gw-07"):
     """A self-signed certificate and its key: (certificate file, key file)."""
     cert, key = Path(folder) / f"{name}.pem", Path(folder) / f"{name}-key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]

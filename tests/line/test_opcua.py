@@ -7,7 +7,7 @@ import pytest
 from edge_agent.errors import LineError
 from edge_agent.line.addresses import parse_signal
 from edge_agent.line.login import Login
-from edge_agent.line.opcua import OpcUaPort
+from edge_agent.line.opcua import OpcUaPort, uri_of
 from edge_agent.line.signals import LineEvent, first_output, moved, told
 from edge_agent.records import HoldReason, Verdict
 from tests.fakes.opcua_server import PASSWORD, USER, OpcUaServer, certificate
@@ -134,6 +134,11 @@ def test_a_server_that_wants_certificates_and_a_user_is_given_them(port, tmp_pat
             port(server.url, Login(**login, password=PASSWORD[::-1]), timeout_ms=2000).write({"top": PASSED})
         with pytest.raises(LineError, match=server.url):
             port(server.url, Login(), timeout_ms=2000).write({"top": PASSED})
+
+
+def test_we_say_the_name_that_our_certificate_says(tmp_path):
+    cert, _ = certificate(tmp_path, "gateway", uri="urn:acme:lyon:gw-07")
+    assert uri_of(cert) == "urn:acme:lyon:gw-07"
 
 
 def test_a_certificate_file_that_cannot_be_read_is_told(port, server, tmp_path):
