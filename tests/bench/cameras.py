@@ -53,7 +53,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=5, bare_s=1.5, run_s=5.0, overload_s=8.0, reconnects={"http": 1000, "rtsp": 200}, outages_s=(5.0, 60.0)
+    rounds=5, bare_s=1.0, run_s=4.0, overload_s=6.0, reconnects={"http": 1000, "rtsp": 200}, outages_s=(5.0, 60.0)
 )
 QUICK = Scale(rounds=1, bare_s=1.0, run_s=2.5, overload_s=2.0, reconnects={"http": 500, "rtsp": 20}, outages_s=(5.0,))
 
