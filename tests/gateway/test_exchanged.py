@@ -1,8 +1,11 @@
 """Which camera took a picture is in every inspection, and another camera at the same place is noticed."""
 
+import pytest
+
 from tests.fakes.gateway import Secret
 from tests.fakes.mjpeg_camera import MjpegCamera
 from tests.fakes.onvif_camera import OnvifCamera
+from tests.fakes.vision_camera import VisionCamera
 from tests.gateway.witness import without_gaps
 from tests.waiting import until
 
@@ -57,3 +60,32 @@ def test_an_exchanged_camera_is_an_alarm_until_a_person_accepts_it(gateway_with,
         assert "serial C3" in alarm["text"]
         assert "serial B2" in alarm["text"]
         assert PASSWORD not in gateway.log
+
+
+@pytest.mark.genicam
+def test_a_genicam_camera_is_known_by_its_serial_number_and_a_lock_that_does_not_hold_is_told(gateway_with, witness):
+    eye = {
+        "source": "genicam:127.0.0.1?width=128&height=96",
+        "controls": {"exposure_us": 10_000, "gain_db": 59},
+        "mode": "trained",
+    }
+
+    def serial():
+        return (witness.last("eye").get("device") or {}).get("serial")
+
+    with VisionCamera("GV01"):
+        gateway = gateway_with({"eye": eye}).start()
+        until(lambda: serial() == "GV01", 30)
+        alarm = until(lambda: witness.alarm("camera-controls.eye"))
+        assert alarm["severity"] == "warning"
+        assert alarm["text"].startswith("gain_db 59: ")
+        assert "exposure" not in alarm["text"]
+        assert "not locked: gain_db 59: " in gateway.cli("check", "--dont-run", "broker").stdout
+        heard = len(witness.parts("eye"))
+        until(lambda: len(witness.parts("eye")) > heard)
+
+    with VisionCamera("GV02"):
+        alarm = until(lambda: witness.alarm("camera-exchanged.eye"), 30)
+        assert "serial GV02" in alarm["text"]
+        assert "serial GV01" in alarm["text"]
+        until(lambda: serial() == "GV02")
