@@ -69,6 +69,7 @@ class PolledTrigger:
         self._spans = spans(address)
         self._handshake = Handshake(counter=address.counter, acked=address.ack is not None)
         self._failures: int | None = None  # in a row; None before the first look
+        self._owed: int | None = None  # an acknowledgement that has not been written yet
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"trigger-{line.camera}", daemon=True)
 
@@ -114,8 +115,12 @@ class PolledTrigger:
             _fire(self._line, self._address, look, read, seen_s)
         if look.note is not None:
             self._line.miss(look.note)
-        if look.ack is not None and self._address.ack is not None:
-            self._client.write(self._address.ack, (look.ack,))
+        if look.ack is not None:
+            self._owed = look.ack
+        if self._owed is not None and self._address.ack is not None:
+            # If this fails it is written after the next look: the PLC waits for it.
+            self._client.write(self._address.ack, (self._owed,))
+            self._owed = None
 
 
 class ServedTrigger:

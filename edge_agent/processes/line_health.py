@@ -22,9 +22,12 @@ class LineHealth:
         self._note = note
         self._lock = threading.Lock()
         self._told: bool | None = None
+        self._ended = False
 
     def __call__(self, active: bool, text: str) -> None:
         with self._lock:
+            if self._ended:
+                return  # a thread that was left behind in a driver comes back
             self.lost, self.reason = active, text if active else ""
             if self._told is active:
                 return
@@ -32,3 +35,9 @@ class LineHealth:
             level = logging.WARNING if active else logging.INFO
             log.log(level, "%s=%s active=%s reason=%s", self._code, self._subject, active, text)
             self._note(Condition(code=self._code, subject=self._subject, active=active, text=text))
+
+    def end(self) -> None:
+        """Nobody is left to say that it is over: an alarm ends here, and nothing more is heard."""
+        self(active=False, text="stopped")
+        with self._lock:
+            self._ended = True

@@ -122,8 +122,7 @@ class SignalCrew:
         post.signaller.halt()
         post.signaller.join()
         self._exchange.leave(_user(name))
-        # Nobody is left to say that it is over.
-        post.health(active=False, text="stopped")
+        post.health.end()
 
     def _port(self, name: str, keys: Signal, cameras: tuple[str, ...], note: Note) -> Port:
         address = parse_signal(keys.to)

@@ -82,8 +82,7 @@ class TriggerCrew:
             post.source.close()
         self._exchange.leave(_user(name))
         post.line.gate.close()
-        # Nobody is left to say that it is over.
-        post.health(active=False, text="stopped")
+        post.health.end()
 
     def stop_all(self) -> None:
         for name in list(self._posts):

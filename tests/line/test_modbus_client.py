@@ -201,6 +201,23 @@ def test_a_plc_that_dies_and_returns_is_polled_again_and_the_loss_is_told_once_e
     assert gate.fired == [(None, None)]
 
 
+def test_an_acknowledgement_that_could_not_be_written_is_written_after_the_next_look(watch):
+    written = []
+
+    def answer(request):
+        if request[7] == 1:  # read coils: the trigger is set
+            return header(request, 4) + b"\x01\x01\x01"
+        written.append(request[7:])
+        return b"?" if len(written) == 1 else header(request, 6) + request[7:12]
+
+    with StrangeServer(answer) as server:
+        gate, _ = watch(server.port, "coil/0?ack=coil/1", timeout_ms=50)
+        until(lambda: len(written) == 2)
+        until(lambda: gate.fired)
+
+    assert len(gate.fired) == 1
+
+
 def test_a_part_whose_name_is_no_text_is_still_a_part_and_a_person_is_told(watch, plc):
     gate, notes = watch(plc.port, "coil/0?part=holding/20:4")
     until(lambda: notes.told)

@@ -1,5 +1,8 @@
 """What is reported besides verdicts: names with units, books that balance."""
 
+import dataclasses
+
+from edge_agent.processes.live import SignalLive, TriggerLive
 from edge_agent.processes.reports import summary, telemetry
 from tests.processes.test_live import camera, live
 
@@ -33,3 +36,37 @@ def test_a_camera_that_learns_is_paused_or_is_away_is_told_apart():
         "stalled",
         "stopped",
     ]
+
+
+def test_triggers_and_signals_are_told_as_numbers():
+    trigger = TriggerLive(
+        source="mqtt",
+        connected=True,
+        reason="",
+        fired=5,
+        claimed=3,
+        waiting=1,
+        lost={"no-picture": 1},
+        last_age_s=2.0,
+        last_part="A-17",
+    )
+    signal = SignalLive(
+        to="modbus://10.0.0.20/holding/100",
+        connected=False,
+        reason="no connection",
+        written=3,
+        missed=2,
+        states={"press-3": "running"},
+        last_verdict="PASS",
+        last_part="A-17",
+        heartbeat_age_s=0.1,
+        trigger_p50_ms=7.5,
+        trigger_p99_ms=None,
+    )
+    numbers = telemetry(dataclasses.replace(live(), triggers={"press-3": trigger}, signals={"plc": signal}))
+
+    assert numbers["press-3_triggers_fired"] == 5
+    assert numbers["press-3_triggers_lost_no-picture"] == 1
+    assert (numbers["signal_plc_connected"], numbers["signal_plc_missed"]) == (0.0, 2)
+    assert numbers["signal_plc_trigger_p50_ms"] == 7.5
+    assert "signal_plc_trigger_p99_ms" not in numbers
