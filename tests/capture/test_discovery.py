@@ -121,6 +121,15 @@ def test_without_a_network_it_is_said(monkeypatch):
         discover(SystemClock(), target=MULTICAST, wait_s=WAIT_S)
 
 
+def test_a_network_that_carries_nothing_is_said(monkeypatch):
+    def unreachable(*_args):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "sendto", unreachable)
+    with pytest.raises(CameraError, match=r"cannot ask .*: Network is unreachable"):
+        discover(SystemClock(), target=MULTICAST, wait_s=WAIT_S)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_cameras_or_a_camera_error(content):
     with contextlib.suppress(CameraError):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import pytest
 
+from edge_agent.capture.addresses import parse
 from edge_agent.capture.controls import Controls
+from edge_agent.capture.source import Terms
+from edge_agent.capture.sources import make_source
 from edge_agent.capture.v4l2_locks import LOCKS, lock
+from edge_agent.clock import SystemClock
 from edge_agent.config.controls import LOCKABLE, ControlKeys
+from edge_agent.errors import CameraError
 
 AUTO_EXPOSURE, AUTO_WHITE, AUTO_FOCUS = (cv2.CAP_PROP_AUTO_EXPOSURE, cv2.CAP_PROP_AUTO_WB, cv2.CAP_PROP_AUTOFOCUS)
 
@@ -101,6 +108,34 @@ def test_a_camera_without_the_automatic_may_still_hold_the_value():
 )
 def test_a_lock_that_does_not_hold_is_named_with_what_the_camera_has(device, asked, told):
     assert lock(device, asked) == (told,)
+
+
+class Opened(Device):
+    """The same as an open capture."""
+
+    opened = True
+
+    def __init__(self, *_how):
+        super().__init__(absent=(cv2.CAP_PROP_FOCUS, AUTO_FOCUS))
+
+    def read(self):
+        return None
+
+    def release(self):
+        pass
+
+
+def test_a_v4l2_camera_is_locked_at_each_open_and_runs_although_a_lock_does_not_hold(monkeypatch):
+    monkeypatch.setattr("edge_agent.capture.sources.v4l2.Capture", Opened)
+    terms = Terms(clock=SystemClock(), stop=threading.Event(), controls=Controls(exposure_us=2000, focus=30))
+    source = make_source(parse("v4l2:/dev/null"), terms)
+    for _ in range(2):
+        source.open()
+        assert source.unheld == ("focus 30: the camera has no such control",)
+        assert source.identity is None
+        with pytest.raises(CameraError, match="unplugged"):
+            source.read()
+        source.close()
 
 
 def test_the_configuration_the_record_and_the_locks_know_the_same_controls():
