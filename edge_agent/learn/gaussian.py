@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import RefusedError
+from edge_agent.learn.feature_code import FeatureCode
+from edge_agent.learn.statistics import Statistics
+
 # Share of the covariance that is replaced by a sphere of the same trace (Ledoit and Wolf 2004 in form). 0.02 to 0.3
 # gave the same area under the curve within 0.003 on magtile, pcbmp and the synthetic line (docs/learning.md).
 SHRINKAGE = 0.1
 # Added to each feature's standard deviation, as a share of the median one: features that never moved stay quiet.
 SCALE_FLOOR = 0.1
+# With more axes a picture costs more and the distance says no more: the rest is noise of the smallest variances.
+AXES_MAX = 256
 # Of the features' level: parts that are all the same picture have no spread at all, and rounding must not count.
 STILL_SCALE = 1e-4
 
@@ -36,20 +42,60 @@ class Gaussian:
 def fit_gaussian(vectors: NDArray[np.float32], shrinkage: float = SHRINKAGE) -> Gaussian:
     """The Gaussian of `vectors` float32 [n, D], n >= 2."""
     rows = vectors.astype(np.float64)
-    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    mean, gain = rows.mean(axis=0), _gain(rows.mean(axis=0), rows.std(axis=0))
+    _, singular, axes = np.linalg.svd((rows - mean) * gain, full_matrices=False)
+    return _shrunk(mean, gain, axes, singular**2 / (len(rows) - 1), shrinkage)
+
+
+def gaussian_of_sums(statistics: Statistics, code: FeatureCode, shrinkage: float = SHRINKAGE) -> Gaussian:
+    """The Gaussian of all samples of `statistics`, whatever their class: how far a line has drifted from them.
+
+    Of the axes the AXES_MAX longest are kept; all others get the same mean variance.
+
+    Raises:
+        RefusedError: fewer than two samples.
+    """
+    count = statistics.count
+    if count < 2:
+        raise RefusedError(f"statistics of {count} samples: expected at least two")
+    level = statistics.total / count
+    covariance = statistics.gram / count - np.outer(level, level)
+    step = code.step.astype(np.float64)
+    mean = code.offset + step * level
+    gain = _gain(mean, step * np.sqrt(np.maximum(np.diag(covariance), 0.0)))
+    scaled = (covariance + covariance.T) / 2 * np.outer(step * gain, step * gain)
+    values, axes = np.linalg.eigh(scaled * (count / (count - 1)))
+    values = np.maximum(values, 0.0)
+    longest = np.argsort(values)[::-1][: min(AXES_MAX, count - 1)]
+    return _shrunk(mean, gain, axes[:, longest].T, values[longest], shrinkage, left=float(values.sum()))
+
+
+def _gain(mean: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     floor = STILL_SCALE * float(np.abs(mean).mean()) + 1e-9
-    gain = 1.0 / np.maximum(spread + SCALE_FLOOR * np.median(spread), floor)
-    scaled = (rows - mean) * gain
-    _, singular, axes = np.linalg.svd(scaled, full_matrices=False)
-    variances = singular**2 / (len(rows) - 1)
+    result: NDArray[np.float64] = 1.0 / np.maximum(spread + SCALE_FLOOR * np.median(spread), floor)
+    return result
+
+
+def _shrunk(
+    mean: NDArray[np.float64],
+    gain: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    shrinkage: float,
+    left: float | None = None,
+) -> Gaussian:
+    """`left`: the variance along all axes together, where `axes` are not all of them."""
+    kept = float(variances.sum())
+    whole = kept if left is None else left
+    beside = (whole - kept) / max(1, len(mean) - len(axes))
     # At least a millionth, again for parts that are all the same.
-    sphere = max(shrinkage * variances.sum() / rows.shape[1], 1e-6)
+    sphere = max(shrinkage * whole / len(mean), 1e-6)
     return Gaussian(
         mean=mean.astype(np.float32),
         gain=gain.astype(np.float32),
         axes=np.ascontiguousarray(axes, np.float32),
         inverse=(1.0 / ((1.0 - shrinkage) * variances + sphere)).astype(np.float32),
-        rest=float(1.0 / sphere),
+        rest=float(1.0 / ((1.0 - shrinkage) * beside + sphere)),
     )
 
 

@@ -1,7 +1,7 @@
-"""Parts unlike anything labelled so far: a class-wise Gaussian from the same sums as the head, and what the head says.
+"""Parts unlike anything labelled so far: a class-wise Gaussian from the same sums as the head.
 
     Statistics --within-class covariance, class means--> Familiar --held-out parts--> Familiar with a limit
-    vector --relative distance to the nearest class, largest answer of the head--> strangeness, >= limit: unknown
+    vector --relative distance to the nearest class, largest answer--> strangeness, >= limit: unknown
 
 All classes share one covariance W, shrunk. The relative distance (Ren et al. 2021, arXiv 2106.09022) is the squared
 Mahalanobis distance to the nearest class less that to all samples together:
@@ -10,7 +10,9 @@ Mahalanobis distance to the nearest class less that to all samples together:
         = min_c (level_c - 2 g_c) + g' K g,    g = M' W^-1 (x - m),  K = (P^-1 + M' W^-1 M)^-1
 
 with M the class means less m, P the shares: the part that is alike in both cancels, so that a picture costs one product
-[D] x [D, C] and no matrix [D, D]. The sum with the head's answer beat either alone (docs/learning.md).
+[D] x [D, C] and no matrix [D, D]. The answers are those of the ridge regression on class indicators with W's shrinkage,
+P (1 + M' (W + M P M')^-1 (x - m)) = P (1 + (1 - M' W^-1 M K) g): a known part has one near 1. Distance and answer find
+different unknowns; their sum, each in spreads, was the best or nearly so on each set (docs/learning.md).
 """
 
 from __future__ import annotations
@@ -23,12 +25,11 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import RefusedError
 from edge_agent.learn.feature_code import FeatureCode
-from edge_agent.learn.head import LinearHead, logits
 from edge_agent.learn.solve import FALSE_ALARM_RATE, check_enough
 from edge_agent.learn.statistics import Statistics, present
 
-# Share of W that is replaced by a sphere of the same trace. .01 to .1 differed by less than .02 in AUROC.
-SHRINKAGE = 0.03
+# Share of W that is replaced by a sphere of the same trace. .01 to .1 differed by less than .03 in AUROC.
+SHRINKAGE = 0.01
 # Added to each feature's within-class variance, as a share of the median one.
 VARIANCE_FLOOR = 1e-3
 # Fewer held-out parts than this say nothing about the rarest two per cent.
@@ -38,10 +39,11 @@ HELD_MIN = 10
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Familiar:
     """What the labelled parts look like. `mean` float32 [D]; `directions` float32 [D, C] = W^-1 (mu_c - mean) per unit
-    of the vector; `levels` float64 [C]; `between` float64 [C, C] = K.
+    of the vector; `levels` float64 [C]; `between` float64 [C, C] = K; `shares` float64 [C], `response` float64 [C, C]:
+    answers = shares + response g.
 
-    `centre`, `spread` float64 [2]: of relative distance and of the head's answer on held-out parts; at `limit` or above
-    a part is unknown. Before `calibrated` the limit is infinite.
+    `centre`, `spread` float64 [2]: of relative distance and of the largest answer, negative, on held-out parts; at
+    `limit` or above a part is unknown. Before `calibrated` the limit is infinite.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +51,8 @@ class Familiar:
     directions: NDArray[np.float32] = field(repr=False)
     levels: NDArray[np.float64] = field(repr=False)
     between: NDArray[np.float64] = field(repr=False)
+    shares: NDArray[np.float64] = field(repr=False)
+    response: NDArray[np.float64] = field(repr=False)
     centre: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2), repr=False)
     spread: NDArray[np.float64] = field(default_factory=lambda: np.ones(2), repr=False)
     limit: float = np.inf
@@ -75,18 +79,20 @@ def fit_familiar(statistics: Statistics, code: FeatureCode, shrinkage: float = S
     apart = (means - mean[:, None]) / scale[:, None]
     directions = np.linalg.solve(shrunk, apart)
     product = apart.T @ directions
+    between = np.linalg.inv(np.diag(1.0 / shares) + (product + product.T) / 2)
     return Familiar(
         classes=known.classes,
         mean=(code.offset + code.step * mean).astype(np.float32),
         directions=(directions / (scale * code.step)[:, None]).astype(np.float32),
         levels=np.diag(product).copy(),
-        between=np.linalg.inv(np.diag(1.0 / shares) + (product + product.T) / 2),
+        between=between,
+        shares=shares,
+        response=shares[:, None] * (np.eye(len(shares)) - product @ between),
     )
 
 
 def calibrated(
     familiar: Familiar,
-    head: LinearHead,
     vectors: NDArray[np.float32],
     labels: Sequence[str],
     false_alarm_rate: float = FALSE_ALARM_RATE,
@@ -102,29 +108,28 @@ def calibrated(
     known = np.array([label in familiar.classes for label in labels], bool)
     if known.sum() < HELD_MIN:
         raise RefusedError(f"{known.sum()} held-out parts of known classes, expected {HELD_MIN}; hold more back")
-    both = _both(familiar, head, vectors[known])
+    both = _both(familiar, vectors[known])
     low, centre, high = np.quantile(both, [0.25, 0.5, 0.75], axis=0)
     fitted = replace(familiar, centre=centre, spread=np.maximum(high - low, 1e-9))
-    ordered = np.sort(strangeness(fitted, head, vectors[known]))
+    ordered = np.sort(strangeness(fitted, vectors[known]))
     rank = min(int(np.ceil((len(ordered) + 1) * (1.0 - false_alarm_rate))), len(ordered))
     return replace(fitted, limit=float(np.nextafter(ordered[rank - 1], np.inf)))
 
 
-def strangeness(familiar: Familiar, head: LinearHead, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def strangeness(familiar: Familiar, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """How unlike anything labelled each vector is, in spreads, about 0 for known parts: float64 [n] from [n, D]."""
-    result: NDArray[np.float64] = ((_both(familiar, head, vectors) - familiar.centre) / familiar.spread).sum(axis=1)
+    result: NDArray[np.float64] = ((_both(familiar, vectors) - familiar.centre) / familiar.spread).sum(axis=1)
     return result
 
 
 def relative_distances(familiar: Familiar, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Squared distance to the nearest class less that to all samples: float64 [n], large for the unknown."""
+    return _both(familiar, vectors)[:, 0]
+
+
+def _both(familiar: Familiar, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Relative distance, and how far the largest answer stays below: float64 [n, 2]."""
     g = ((vectors - familiar.mean) @ familiar.directions).astype(np.float64)
-    nearest = (familiar.levels - 2.0 * g).min(axis=1)
-    result: NDArray[np.float64] = nearest + np.einsum("nc,cd,nd->n", g, familiar.between, g)
-    return result
-
-
-def _both(familiar: Familiar, head: LinearHead, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Relative distance, and how far the head's largest answer stays below: float64 [n, 2]."""
-    answer = logits(head, vectors).astype(np.float64).max(axis=1) * head.temperature
-    return np.stack([relative_distances(familiar, vectors), -answer], axis=1)
+    relative = (familiar.levels - 2.0 * g).min(axis=1) + np.einsum("nc,cd,nd->n", g, familiar.between, g)
+    answers = familiar.shares + g @ familiar.response.T
+    return np.stack([relative, -answers.max(axis=1)], axis=1)

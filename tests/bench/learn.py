@@ -174,7 +174,7 @@ def _figures(model: LoadedModel, train: Split, held: Split, judged: Split, *, qu
         "f1_float": macro_f1(_table(_float_head(train, held), judged, classes)),
         "clipped": clipped_share(train.codes),
         "personal": _personal(model.code, book, held, judged, ALPHAS[::3] if quick else ALPHAS),
-        "unknown_auroc": _unknown(model.code, book, ridge, held, judged),
+        "unknown_auroc": _unknown(model.code, book, held, judged),
     }
 
 
@@ -240,7 +240,7 @@ def _personal(code: FeatureCode, book: Book, held: Split, judged: Split, alphas:
     return result
 
 
-def _unknown(code: FeatureCode, book: Book, ridge: float, held: Split, judged: Split) -> dict[str, float]:
+def _unknown(code: FeatureCode, book: Book, held: Split, judged: Split) -> dict[str, float]:
     """AUROC of each defect class that is taken out of the sums, against all other test rows."""
     labels = np.array(book.labels)
     result = {}
@@ -248,9 +248,8 @@ def _unknown(code: FeatureCode, book: Book, ridge: float, held: Split, judged: S
         kept = labels != name
         known = np.repeat(labels[kept], book.views).tolist()
         statistics = sums(book.codes[kept].reshape(-1, book.dimension), known)
-        head = head_of(spectrum(statistics), ridge, (), code)
-        familiar = calibrated(fit_familiar(statistics, code), head, held.vectors, held.labels.tolist())
-        strange = strangeness(familiar, head, judged.vectors)
+        familiar = calibrated(fit_familiar(statistics, code), held.vectors, held.labels.tolist())
+        strange = strangeness(familiar, judged.vectors)
         result[name] = auroc(strange[judged.labels != name], strange[judged.labels == name])
     return result | {"mean": float(np.mean(list(result.values())))}
 

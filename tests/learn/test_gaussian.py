@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from edge_agent.learn.gaussian import SCALE_FLOOR, SHRINKAGE, distances, fit_gaussian, held_out_distances
+from edge_agent.errors import RefusedError
+from edge_agent.learn.feature_code import FeatureCode, decode, encode
+from edge_agent.learn.gaussian import (
+    AXES_MAX,
+    SCALE_FLOOR,
+    SHRINKAGE,
+    distances,
+    fit_gaussian,
+    gaussian_of_sums,
+    held_out_distances,
+)
+from edge_agent.learn.statistics import sums
 
 
 def vectors(seed, count, dimension=30):
@@ -54,3 +65,32 @@ def test_equal_vectors_give_finite_distances():
     model = fit_gaussian(same)
     assert np.isfinite(distances(model, vectors(2, 5))).all()
     assert held_out_distances(same).max() < distances(model, vectors(2, 5)).min()
+
+
+def test_the_gaussian_of_the_sums_is_that_of_the_vectors_themselves():
+    rng = np.random.default_rng(8)
+    code = FeatureCode(offset=np.full(12, 5, np.float32), step=np.geomspace(0.01, 1, 12).astype(np.float32))
+    vectors = (rng.standard_normal((200, 12)) @ rng.standard_normal((12, 12)) * 8 * code.step + 5).astype(np.float32)
+    codes = encode(code, vectors)
+    vectors, new = decode(code, codes), decode(code, rng.integers(-127, 128, (50, 12), dtype=np.int8))
+    labels = ["ok" if number % 3 else "pit" for number in range(200)]
+    summed = distances(gaussian_of_sums(sums(codes, labels), code), new)
+    np.testing.assert_allclose(summed, distances(fit_gaussian(vectors), new), rtol=2e-3)
+
+
+def test_with_more_axes_than_are_kept_what_is_far_is_still_far():
+    rng = np.random.default_rng(9)
+    size = AXES_MAX + 60
+    code = FeatureCode(offset=np.zeros(size, np.float32), step=np.ones(size, np.float32))
+    spread = np.geomspace(30, 5, size)
+    codes = np.rint(rng.standard_normal((2000, size)) * spread).astype(np.int8)
+    model = gaussian_of_sums(sums(codes, ["ok"] * 2000), code)
+    near, far = rng.standard_normal((100, size)) * spread, rng.standard_normal((100, size)) * spread * 1.5
+    assert len(model.axes) == AXES_MAX
+    assert distances(model, far.astype(np.float32)).min() > distances(model, near.astype(np.float32)).max()
+
+
+def test_one_sample_has_no_gaussian():
+    code = FeatureCode(offset=np.zeros(3, np.float32), step=np.ones(3, np.float32))
+    with pytest.raises(RefusedError, match="at least two"):
+        gaussian_of_sums(sums(np.ones((1, 3), np.int8), ["ok"]), code)
