@@ -6,8 +6,8 @@
                                                     mean of the last six, against what sound pictures showed
 
 Parts differ, so one picture says little about sharpness or light. Six of different parts say much: their mean strays
-far less than one of them does. A camera that runs freely may show one part six times; there the reach is twice as wide,
-and it learns from pictures that are a second apart. None counts for more than twice the reach: it takes four of six.
+far less than one of them does. A camera that runs freely may show one part six times; there the reach is 2.4 times as
+wide, and it learns from pictures a second apart. No picture counts for more than twice the reach: it takes four of six.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _STREAM_ELEMENTS = re.compile(r"rtsp|decodebin|playbin|26[45]|hevc|avc|mpeg|vp[8
 REMEMBERED = 64  # fingerprints; a loop of more pictures than these is not noticed
 
 WINDOW = 6
-# The mean of a window of sound pictures stays within this share of the whole range that single ones showed: of
-# different parts, and where one part may fill the window. tests/bench/health.py measures what that costs and finds.
-REACH_OF_PARTS, REACH_RUNNING = 0.75, 1.5
+# The mean of a window of sound pictures stays within this share of the whole range that single ones showed; where one
+# part may fill the window, more than twice as far. tests/bench/health.py measures what that costs and finds.
+REACH, RUNNING_SCALE = 0.75, 2.4
 MOST_OF_REACH = 2.0
 CLEAR_BELOW = 0.75  # of the reach: a fault at the border does not come and go
 # Light changes over a day, a lens ages: sound pictures draw the centre after them, with a time constant of 500 pictures
@@ -299,8 +299,9 @@ class PictureHealth:
             return
         self._seen.append(statistics)
         if len(self._seen) >= self._plan.pictures:
-            reach = REACH_OF_PARTS if self._plan.parts else REACH_RUNNING
-            reference = learn(self._seen, self._plan.view, size_px, MARGINS, reach)
+            scale = 1.0 if self._plan.parts else RUNNING_SCALE
+            margins = {name: margin * scale for name, margin in MARGINS.items()}
+            reference = learn(self._seen, self._plan.view, size_px, margins, REACH * scale)
             self._know(reference)
             self._keep(reference)
 

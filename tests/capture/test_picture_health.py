@@ -204,6 +204,26 @@ def test_after_a_change_on_purpose_a_camera_learns_when_it_is_told_to(taught):
     assert taught.state == "healthy"
 
 
+def test_a_camera_that_runs_freely_learns_from_pictures_that_lie_apart():
+    camera = Camera(parts=False, learn_every=10)
+
+    camera.see(*stream([1.0] * 290))
+    assert camera.state == "learning 29/30"
+    camera.see(scene(999))
+    assert camera.state == "healthy"
+
+
+def test_one_part_that_stays_before_a_camera_that_runs_freely_is_no_fault():
+    camera = Camera(parts=False)
+    camera.see(*(scene(seed) for seed in range(LEARN)))
+
+    for part in range(500, 520):
+        rng = np.random.default_rng(part)
+        still = [cv2.add(scene(part), rng.integers(0, 3, (240, 320, 3), dtype=np.uint8)) for _ in range(20)]
+        assert set(camera.see(*still)) == {None}
+    assert HoldReason.BLURRED in camera.see(*(scene(seed, blur_px=2.0) for seed in range(600, 610)))
+
+
 def test_how_many_equal_pictures_mean_frozen_depends_on_where_they_come_from():
     assert frozen_after(parse("v4l2:/dev/v4l/by-id/usb-Cam"), triggered=False) == 3
     assert frozen_after(parse("v4l2:/dev/v4l/by-id/usb-Cam"), triggered=True) == 2

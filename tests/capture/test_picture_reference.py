@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.capture.picture_health import MARGINS, REACH_OF_PARTS
+from edge_agent.capture.picture_health import MARGINS, REACH
 from edge_agent.capture.picture_reference import MOST_REFERENCE_BYTES, READINGS, from_json, learn, readings, to_json
 from edge_agent.capture.picture_statistics import shrink, small_size, statistics_of
 from edge_agent.errors import CorruptStoreError
 from tests.capture.scenes import scene
 
-KNOWN = to_json(learn([statistics_of(scene(seed)) for seed in range(12)], "whole", (240, 320), MARGINS, REACH_OF_PARTS))
+KNOWN = to_json(learn([statistics_of(scene(seed)) for seed in range(12)], "whole", (240, 320), MARGINS, REACH))
 
 
 def test_every_reading_has_a_centre_within_what_was_seen_and_a_reach_of_at_least_its_margin():
     seen = [statistics_of(scene(seed)) for seed in range(12)]
-    reference = learn(seen, "whole", (240, 320), MARGINS, REACH_OF_PARTS)
+    reference = learn(seen, "whole", (240, 320), MARGINS, REACH)
 
     for name in READINGS:
         values = [readings(one, reference.template)[name] for one in seen]
@@ -28,9 +28,7 @@ def test_every_reading_has_a_centre_within_what_was_seen_and_a_reach_of_at_least
 
 
 def test_only_the_holder_is_taken_for_fixed_not_the_parts():
-    template = learn(
-        [statistics_of(scene(seed)) for seed in range(30)], "whole", (240, 320), MARGINS, REACH_OF_PARTS
-    ).template
+    template = learn([statistics_of(scene(seed)) for seed in range(30)], "whole", (240, 320), MARGINS, REACH).template
     columns = template.where.any(axis=0)
 
     assert columns[: len(columns) // 8].any()
