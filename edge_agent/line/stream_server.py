@@ -78,8 +78,9 @@ class StreamServer:
 
     def close(self) -> None:
         """Disconnect everyone and take nobody else."""
+        with contextlib.suppress(OSError):  # the thread may have ended
+            self._waker.send(b"\0")
         self._closing.set()
-        self._waker.send(b"\0")
         self._thread.join()
         self._waker.close()
 

@@ -1,7 +1,7 @@
 """Addresses of triggers and signals: what is written is what is meant, and what is wrong is said with the form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError
@@ -147,6 +147,7 @@ def test_what_is_wrong_with_a_signal_is_said(text, words):
     assert "hunter2" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(TRIGGERS.keys() | SIGNALS.keys())), st.text(max_size=60))
 def test_any_text_is_an_address_or_a_fault_with_words(scheme, rest):
     for fault in (trigger_fault(f"{scheme}:{rest}"), signal_fault(f"{scheme}:{rest}")):

@@ -1,7 +1,7 @@
 """What a PLC's trigger cell means, look after look."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import LineError
@@ -60,6 +60,7 @@ def test_a_counter_that_starts_over_is_no_hundred_parts():
     assert "started over" in look.note
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, MOST_MISSED), max_size=50), st.integers(0, 65_535))
 def test_no_step_of_a_counter_is_lost_however_seldom_we_look(steps, start):
     values, total = [start], start
@@ -82,6 +83,7 @@ def test_what_lies_together_is_read_together():
     assert spans(far) == (Cells(table=HOLDING, start=10, count=1), far.part, far.recipe)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_part_and_recipe_are_found_in_whatever_spans_were_read(data):
     def some(count):

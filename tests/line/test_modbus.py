@@ -4,7 +4,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.pdu import bit_message as bits
 from pymodbus.pdu import register_message as registers
@@ -61,6 +61,7 @@ def values_of(draw, some):
     return tuple(draw(st.lists(one, min_size=some.count, max_size=some.count)))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_reading_says_on_the_wire_what_pymodbus_says(data):
     some = data.draw(cells())
@@ -74,6 +75,7 @@ def test_reading_says_on_the_wire_what_pymodbus_says(data):
     assert read_answer(some, told) == values
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_writing_says_on_the_wire_what_pymodbus_says(data):
     some = data.draw(cells(tables=tuple(THEIR_WRITE)))
@@ -89,6 +91,7 @@ def test_writing_says_on_the_wire_what_pymodbus_says(data):
     check_written(some, told)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_request_to_write_one_cell_is_answered_by_itself(data):
     some = data.draw(cells(tables=(Table.COIL, Table.HOLDING), most=1))
@@ -105,6 +108,7 @@ def test_a_request_to_write_one_cell_is_answered_by_itself(data):
     assert answer(request, ()) == pdu
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_prefix_of_an_answer_and_every_longer_one_is_refused(data):
     some = data.draw(cells(most=40))
@@ -116,12 +120,14 @@ def test_every_prefix_of_an_answer_and_every_longer_one_is_refused(data):
         read_answer(some, told + b"\0")
 
 
+@settings(deadline=None)
 @given(cells(), st.binary(min_size=0, max_size=20))
 def test_whatever_is_answered_is_values_or_a_line_error(some, content):
     with contextlib.suppress(LineError):
         assert len(read_answer(some, content)) == some.count
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=260))
 def test_any_request_is_understood_or_answered_with_an_exception(content):
     found = parse_request(content)
@@ -146,6 +152,7 @@ def test_a_header_of_something_else_is_not_taken_for_modbus(content):
         parse_header(content)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_requests_are_answered_alike_in_whatever_pieces_they_come(data):
     bank = Bank(FakeClock())
@@ -174,6 +181,7 @@ def test_cells_that_nobody_declared_do_not_exist_and_those_of_ours_cannot_be_wri
     assert bank.read(Cells(table=Table.HOLDING, start=0, count=4)) == (0, 0, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40), st.integers(1, 16))
 def test_text_comes_back_out_of_registers_as_far_as_they_hold_it(text, count):
     assert registers_text(text_registers(text, count)) == text[-2 * count :]

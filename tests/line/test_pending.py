@@ -1,6 +1,6 @@
 """Which picture is whose: every trigger ends in exactly one of picture, no picture, late, or too many."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.line.pending import Pending, Terms
@@ -64,6 +64,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps, st.floats(0, 1), st.floats(0.01, 2), st.integers(1, 5))
 def test_every_trigger_ends_in_exactly_one_way(moves, delay_s, timeout_s, most):
     pending = Pending(terms=Terms(delay_s=delay_s, timeout_s=timeout_s, most=most))
@@ -88,6 +89,7 @@ def test_every_trigger_ends_in_exactly_one_way(moves, delay_s, timeout_s, most):
     assert sorted(map(id, ends)) == sorted(map(id, fired_ones))
 
 
+@settings(deadline=None)
 @given(steps)
 def test_a_picture_never_belongs_to_a_trigger_that_came_after_it(moves):
     pending, now = Pending(terms=Terms(timeout_s=1.0)), 0.0

@@ -1,7 +1,7 @@
 """What the line is shown: fail-safe in every state but running, and registers that never change their meaning."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.line.modbus import registers_text
@@ -27,6 +27,7 @@ verdicts = st.sampled_from(list(Verdict))
 moves = st.lists(st.one_of(st.sampled_from(list(LineEvent)), verdicts, st.just("lost")), max_size=40)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Verdict.HOLD, Verdict.FAIL]), moves)
 def test_the_output_is_the_fail_safe_whenever_the_state_is_not_running(safe, events):
     output, sequence = first_output(safe), 0
@@ -53,6 +54,7 @@ def test_a_part_that_is_held_while_its_camera_is_lost_is_answered_with_its_name_
     assert (passed.verdict, passed.reason, passed.part) == (Verdict.FAIL, NOTHING_TOLD, "A-18")
 
 
+@settings(deadline=None)
 @given(moves)
 def test_a_verdict_from_before_a_stall_does_not_come_back_after_it(events):
     output = told(moved(first_output(Verdict.HOLD), LineEvent.TURNING), inspection(Verdict.PASS), 1)
@@ -98,6 +100,7 @@ def test_of_a_long_name_the_end_is_shown_where_numbers_count():
     assert registers_text(block[8:]) == "X" * 28 + "0001"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 65_535))
 def test_sequence_numbers_never_return_to_nothing_yet(sequence):
     assert 1 <= next_sequence(sequence) <= 65_535
