@@ -125,6 +125,7 @@ class Heart:
                 model=camera.model,
                 digest=models.models[camera.model].digest if camera.model in models.models else None,
                 device=device_payload(floor.parts.identities.of(name)),
+                models=camera.model_names[1:],
             )
             for name, camera in floor.settings.cameras.items()
         )

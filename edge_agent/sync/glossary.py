@@ -86,6 +86,7 @@ MEANINGS: Mapping[str, str] = {
     "loaded": "When it was loaded, RFC 3339 UTC.",
     "refused": "Why a newer file was refused; null when none was.",
     "models": "The named models.",
+    "camera_info.models": "Names of the further models that judge this camera, beside `model` or for a recipe.",
     "active": "sha256 of the bundle in force; null when there is none.",
     "previous": "sha256 of the bundle before it, to which a roll-back goes.",
 }

@@ -45,8 +45,8 @@ class DevicePayload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraInfo:
-    """A camera as configured. `source` has its credentials removed; `model` names a bundle; `device` is the camera that
-    answers there, null where it does not say.
+    """A camera as configured. `source` has its credentials removed; `model` names a bundle; `models` are those that
+    judge beside it and those that recipes choose; `device` is the camera that answers there, null where it does not say.
     """
 
     name: str
@@ -54,6 +54,7 @@ class CameraInfo:
     model: str
     digest: str | None
     device: DevicePayload | None = None
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
