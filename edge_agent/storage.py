@@ -6,7 +6,6 @@ This is the only module that imports sqlite3 or calls fsync, so that a fault har
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -33,7 +32,6 @@ WAL_LIMIT_BYTES = 8 * 1024 * 1024
 
 # From so many files on, one flush of the whole file system costs less than one for each of them.
 SYNC_TOGETHER_FILES = 8
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def storage_error(error: OSError | sqlite3.Error, where: Path) -> EdgeAgentError:
@@ -102,9 +100,12 @@ def sync_file_system(directory: Path) -> None:
     One flush of the disk instead of one for each file and folder: 64 small files in 57 folders took 9 ms, and 560 ms
     with fsync for each (ext4 on a virtual disk).
     """
+    import ctypes  # noqa: PLC0415 - the sync process uses this module, never this function, and must stay small
+
+    libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if _LIBC.syncfs(descriptor) != 0:
+        if libc.syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(directory))
     finally:

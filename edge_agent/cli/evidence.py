@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SUMMARY = "pictures kept for labels: import, list, show, export, hold, request"
 FAULTS_SHOWN = 20
 PIPED_WIDTH = 160
+EVERYTHING = -1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         child.add_argument("--verdict", choices=("PASS", "FAIL", "HOLD"))
         child.add_argument("--label", metavar="CLASS", help="the truth, or where there is none the model's word")
         child.add_argument("--held", action="store_true", help="only those under legal hold")
-        child.add_argument("--limit", type=int, default=50 if action == "list" else -1, metavar="N")
+        child.add_argument("--limit", type=_whole, default=50 if action == "list" else EVERYTHING, metavar="N")
         if action == "export":
             child.add_argument("directory", type=Path, metavar="DIR", help="a new or empty folder")
             child.add_argument("--sealed", action="store_true", help="also the hold-out: never train on it")
@@ -81,8 +82,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     hold.add_argument("--release", action="store_true", help="end the hold")
     wish = actions.add_parser("request", parents=[shared], help="keep the next pictures of a camera")
     wish.add_argument("camera")
-    wish.add_argument("--pictures", type=int, default=1, metavar="N", help="how many (default 1); 0 takes it back")
+    wish.add_argument("--pictures", type=_whole, default=1, metavar="N", help="how many (default 1); 0 takes it back")
     actions.add_parser("repair", parents=[shared], help="after damage: keep what can be read")
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -300,8 +308,16 @@ def _hold(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> int:
-    with _store(arguments, begin=True) as store:
-        store.wish(arguments.camera, max(0, arguments.pictures))
+    from edge_agent.config.faults import did_you_mean
+    from edge_agent.errors import ConfigError
+    from edge_agent.processes.evidence_place import place_of
+
+    place = place_of(arguments.config, arguments.state)
+    if place.cameras is not None and arguments.camera not in place.cameras:
+        hint = did_you_mean(arguments.camera, place.cameras) or "the cameras are " + ", ".join(place.cameras)
+        raise ConfigError(f"no camera {arguments.camera!r} in the configuration; {hint}")
+    with contextlib.closing(place.open(begin=True)) as store:
+        store.wish(arguments.camera, arguments.pictures)
     text = f"the next {arguments.pictures} pictures of {arguments.camera} will be kept"
     plain = {"camera": arguments.camera, "pictures": arguments.pictures}
     print(json.dumps(plain) if arguments.output == "json" else text)

@@ -29,6 +29,7 @@ from edge_agent.records import Sample, Standing
 log = logging.getLogger(__name__)
 
 EVICT_ROWS = 500
+SETTLE_ROWS = 1000
 Audit = Callable[[str, Mapping[str, str]], None]
 
 
@@ -270,15 +271,25 @@ class EvidenceStore:
     def _take(self, rules: StoreRules | None) -> StoreRules:
         with self.database.reading() as connection:
             known = tables.fact(connection, "rules")
-        if rules is None:
-            return StoreRules() if known is None else StoreRules.from_json(known)
-        if known != rules.as_json():
-            self.rules = rules
-            with self.database.writing() as connection:
-                tables.set_fact(connection, "rules", rules.as_json())
-                for row in connection.execute("SELECT id FROM sample").fetchall():
-                    self.settle(connection, row["id"])
+        before = StoreRules() if known is None else StoreRules.from_json(known)
+        if rules is None or (rules == before and known is not None):
+            return before
+        if (rules.people_needed, rules.never_delete) != (before.people_needed, before.never_delete):
+            self._settle_all(rules)
+        with self.database.writing() as connection:
+            tables.set_fact(connection, "rules", rules.as_json())
         return rules
+
+    def _settle_all(self, rules: StoreRules) -> None:
+        """Under other rules; in short transactions, done again from the start when it is interrupted."""
+        self.rules = rules
+        with self.database.reading() as connection:
+            identities = [row["id"] for row in connection.execute("SELECT id FROM sample")]
+        for start in range(0, len(identities), SETTLE_ROWS):
+            with self.database.writing() as connection:
+                for identity in identities[start : start + SETTLE_ROWS]:
+                    if tables.by_id(connection, identity) is not None:
+                        self.settle(connection, identity)
 
     def _settled(self, connection: storage.Connection, draft: Draft) -> Sample:
         name = file_name(draft.content, draft.suffix)

@@ -37,11 +37,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX sample_by_file ON sample (file);
     CREATE INDEX sample_by_standing ON sample (standing, sealed, captured_utc_s);
     CREATE INDEX sample_by_camera ON sample (camera, captured_utc_s);
+    CREATE INDEX sample_by_time ON sample (captured_utc_s, id);
     CREATE TABLE label_event (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, sample TEXT NOT NULL,
         label TEXT, withdraws TEXT UNIQUE, by TEXT NOT NULL, adjudicator INTEGER NOT NULL, source TEXT NOT NULL,
         at_utc_s REAL NOT NULL, note TEXT);
     CREATE INDEX label_event_by_sample ON label_event (sample, seq);
     CREATE INDEX label_event_by_person ON label_event (by, seq);
+    CREATE INDEX label_event_word ON label_event (sample, by);
     CREATE TABLE class (task TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (task, name)) WITHOUT ROWID;
     CREATE TABLE vector (sample TEXT NOT NULL, encoder TEXT NOT NULL, scale TEXT NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY (sample, encoder)) WITHOUT ROWID;

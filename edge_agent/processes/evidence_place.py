@@ -27,10 +27,11 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp", "TIF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidencePlace:
-    """Where the store is. `rules` None takes those that it was last opened with."""
+    """Where the store is. `rules` None takes those that it was last opened with; `cameras` None knows no cameras."""
 
     root: Path
     rules: StoreRules | None
+    cameras: tuple[str, ...] | None = None
 
     def open(self, *, begin: bool = False) -> EvidenceStore:
         """The store; `begin` makes a new one where there is none.
@@ -55,7 +56,8 @@ def place_of(config: str | None, state: Path | None) -> EvidencePlace:
     path = locate(config)
     if config or (state is None and path.exists()):
         settings = load(path, secrets_of=())
-        return EvidencePlace(root=(state or settings.storage.state_dir) / FOLDER, rules=store_rules(settings))
+        root = (state or settings.storage.state_dir) / FOLDER
+        return EvidencePlace(root=root, rules=store_rules(settings), cameras=tuple(settings.cameras))
     return EvidencePlace(root=(state or DEFAULT_STATE) / FOLDER, rules=None)
 
 

@@ -179,6 +179,16 @@ def test_a_full_store_ends_the_import_with_75(edge, folder, tmp_path, capsys):
     assert "free disk space" in capsys.readouterr().err
 
 
+def test_a_request_names_a_camera_of_the_configuration(tmp_path, capsys):
+    config = tmp_path / "agent.yaml"
+    config.write_text(SMALLEST)
+    words = ["--config", str(config), "--state", str(tmp_path / "state")]
+    assert main(["evidence", "request", "press-3-tpo", *words]) == EXIT_CONFIG
+    assert "did you mean" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+    assert main(["evidence", "request", "press-3-top", *words]) == EXIT_OK
+
+
 def test_nobody_without_a_name_labels(edge, filled, monkeypatch):
     monkeypatch.delenv("USER")
 

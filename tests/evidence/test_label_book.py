@@ -155,6 +155,21 @@ def test_the_queue_brings_disputes_then_second_opinions_then_what_the_model_was_
         assert catalogue.waiting("ann") == 6
 
 
+def test_samples_are_found_by_their_part_and_by_who_labelled_them(tmp_path):
+    with contextlib.closing(EvidenceStore(tmp_path / "parts", StoreRules(bounds=Bounds(floor_bytes=0)))) as store:
+        store.add([draft(1, part="A1"), draft(2, part="A2"), draft(3, part="A1", camera="side")])
+        LabelBook(store, FakeClock()).say(identity(2), "scratch", by="ann", source=PAGE)
+        catalogue = Catalogue(store.database)
+
+        def found(**wanted):
+            return {sample.id for sample in catalogue.find(Wanted(**wanted))}
+
+        assert found(part="A1") == {identity(1), identity(3)}
+        assert found(part="A1", camera="side") == {identity(3)}
+        assert found(labelled_by="ann") == {identity(2)}
+        assert found(labelled_by="bob") == set()
+
+
 def test_a_sample_is_found_by_the_beginning_of_its_id(catalogue):
     assert catalogue.sample(identity(1).lower()).id == identity(1)
     with pytest.raises(BadEvidenceError, match="more than one"):

@@ -20,7 +20,7 @@ from edge_agent.evidence.catalogue import Catalogue, Wanted
 from edge_agent.evidence.grouping import SealRules
 from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource
-from edge_agent.evidence.retention import Bounds
+from edge_agent.evidence.retention import Bounds, usefulness
 from edge_agent.evidence.store import EvidenceStore, StoreRules, Swept
 from edge_agent.records import KeepReason
 from tests.evidence.disks import small_disk, unwritable
@@ -122,6 +122,33 @@ def test_the_least_useful_and_oldest_go_first_and_the_bound_holds(tmp_path):
         assert all(identity(number) in left for number in (0, 2, 4, 6, 8, 10, 11, 12))
         assert sum(sample.size_bytes for sample in agree(store)) <= 10_000
         assert Catalogue(store.database).stats().tally == {"evicted-ordinary": 13 - len(left)}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(list(KeepReason)), st.integers(1, 4), st.booleans()), min_size=1, max_size=15),
+    st.integers(0, 15),
+)
+def test_whoever_goes_is_less_useful_or_as_useful_and_older_than_everybody_who_stays(pictures, room):
+    with tempfile.TemporaryDirectory() as name:
+        with store_at(Path(name)) as store:
+            for number, (reason, age, held) in enumerate(pictures):
+                store.add([draft(number, size=992, kept=(reason,), captured_utc_s=float(age))])
+                store.hold([identity(number)] if held else [], held=True, by="ann")
+            before = everything(store)
+        with store_at(Path(name), rules(limit=1000 * room + 1)) as store:
+            with contextlib.suppress(StorageFullError):
+                store.make_room(0)
+            stay = {sample.id for sample in agree(store)}
+
+    def rank(sample):
+        return usefulness(sample, ()), sample.captured_utc_s, sample.id
+
+    went = [rank(sample) for sample in before if sample.id not in stay]
+    stayed = [rank(sample) for sample in before if sample.id in stay]
+    assert not went or not stayed or max(went) < min(stayed)
+    assert all(sample.id in stay for sample in before if sample.legal_hold)
+    assert not went or len(stay) * 992 <= 1000 * room + 1
 
 
 def test_held_sealed_labelled_and_never_deleted_samples_outlive_everything_and_the_store_says_when_it_is_full(tmp_path):
