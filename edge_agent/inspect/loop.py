@@ -7,13 +7,14 @@ Sinks are counters, outbox, line signal, evidence. How a camera's frames are jud
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.errors import RefusedError, TransientError
+from edge_agent.errors import InferenceError, RefusedError, TransientError
 from edge_agent.inspect.decide import Decision, Memory, decide
 from edge_agent.inspect.lane import Absent, Judge, Lane, Seat, deciding, on_picture
 from edge_agent.records import (
@@ -119,8 +120,10 @@ class InspectLoop:
 
     def forget(self, camera: str) -> None:
         """Drop the n-of-m memories of a camera whose rules or models changed."""
-        for key in [key for key in self._memories if key[0] == camera]:
-            self._memories.pop(key, None)
+        # A copy, made in one piece: the inspect thread may be adding to it.
+        for key in list(self._memories):
+            if key[0] == camera:
+                self._memories.pop(key, None)
 
     def _emit(self, inspection: Inspection) -> None:
         for sink in self._sinks:
@@ -165,6 +168,8 @@ class InspectLoop:
             answer = seat.look(picture)
             encoded_s = self._clock.mono_s()
             assessment = seat.assessor.assess(answer)
+            if not math.isfinite(assessment.score):
+                raise InferenceError("gave no number for this picture")
         except (RefusedError, TransientError) as error:
             # The model failed on this very picture: the part is held, the line goes on, a person is told.
             self._on_fault(frame.camera, f"{seat.name}: {error}")

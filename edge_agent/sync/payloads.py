@@ -46,7 +46,7 @@ class DevicePayload:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraInfo:
     """A camera as configured. `source` has its credentials removed; `model` names a bundle; `models` are those that
-    judge beside it and those that recipes choose; `device` is the camera that answers there, null where it says nothing.
+    judge beside it and those that recipes choose; `device` is the camera that answers there, null where it is silent.
     """
 
     name: str

@@ -12,6 +12,7 @@ from edge_agent.inspect.decide import Rules
 from edge_agent.inspect.lane import Absent, Judge, Lane
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.records import Assessment, Canvas, Detection, Drop, Features, Frame, HoldReason, Region, Verdict
+from edge_agent.sync.messages import inspection_message
 from tests.fakes.clock import FakeClock
 
 
@@ -306,3 +307,15 @@ def test_no_model_looks_at_a_part_that_has_left_already():
     loop.step(0.1)
 
     assert (seen[0].verdict, seen[0].reason, seen[0].label) == (Verdict.HOLD, HoldReason.LATE, None)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_model_that_gives_no_number_holds_the_part_tells_a_person_and_the_message_can_be_sent(score):
+    faults = []
+    loop, seen = loop_of(Frames(frame()), {"press-3": several(others=(judge("b", 2.0, score),))}, faults)
+
+    loop.step(0.1)
+
+    assert (seen[0].verdict, seen[0].reason, seen[0].score) == (Verdict.HOLD, HoldReason.MODEL, None)
+    assert faults == [("press-3", "b: gave no number for this picture")]
+    assert b'"verdict":"HOLD"' in inspection_message(seen[0]).payload  # JSON has no NaN
