@@ -108,10 +108,16 @@ def shrink(image: Image) -> Gray:
 
 
 def structure_of(small: Gray) -> Structure:
-    """Edges and texture of a small picture, int8 [h, w]: the difference to its mean around each pixel, halved."""
+    """Edges and texture of a small picture, int8 [h, w]: the difference to its mean around each pixel, halved.
+
+    None around cells that are 0: there a mask or the outline of the view begins, which stays wherever the camera looks.
+    """
     side = 2 * round(STRUCTURE_SHARE * max(small.shape) / 2) + 1
     around = cv2.blur(small, (side, side))
     difference = cv2.addWeighted(small, 0.5, around, -0.5, 0.0, dtype=cv2.CV_16S)
+    if small.min() == 0:
+        masked = cv2.dilate(cv2.compare(small, 0.0, cv2.CMP_EQ), np.ones((side, side), np.uint8))
+        difference[masked > 0] = 0
     return np.asarray(difference, np.int8)  # (-255..255) / 2 fits
 
 

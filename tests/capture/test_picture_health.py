@@ -20,7 +20,8 @@ from edge_agent.capture.picture_health import (
     frozen_after,
 )
 from edge_agent.capture.picture_reference import from_json, to_json
-from edge_agent.records import HoldReason
+from edge_agent.capture.view import View, apply
+from edge_agent.records import HoldReason, Region
 from tests.capture.scenes import scene
 
 LEARN = 30
@@ -140,6 +141,17 @@ def test_a_scene_without_anything_fixed_has_no_check_for_a_moved_camera_and_says
     said = camera.see(*(scene(100 + seed, holder=False, shift_px=32) for seed in range(20)))
 
     assert set(said) == {None}
+
+
+@pytest.mark.parametrize("holder", [True, False])
+def test_the_outline_of_a_mask_is_not_taken_for_something_that_stays(holder):
+    view = View(mask=(Region(x=0.3, y=0.3, width=0.4, height=0.4), ((0.0, 0.0), (0.3, 0.0), (0.0, 0.1))))
+    camera = Camera()
+    camera.see(*(apply(view, scene(seed, holder=holder)) for seed in range(LEARN)))
+
+    assert (camera.kept[0].template is not None) is holder
+    said = camera.see(*(apply(view, scene(100 + seed, holder=holder, shift_px=16)) for seed in range(WITHIN)))
+    assert (HoldReason.MOVED in said) is holder
 
 
 def test_while_it_learns_black_and_frozen_pictures_are_told_and_teach_nothing():
