@@ -20,7 +20,7 @@ VERBS: dict[str, str] = {
     "run": "run the gateway: inspect and sync as children of one supervisor",
     "status": "show the running daemon: cameras, verdicts, latency, broker, queue",
     "inspect": "judge pictures from files or folders and print the verdicts",
-    "evidence": "pictures kept for labels: import, list, show, export, hold, request",
+    "evidence": "pictures kept for labels: import, list, show, export, hold, request, repair",
     "label": "say what a kept picture shows: one, or the queue; undo; who said what",
     "models": "build, import, list, verify, activate and roll back model bundles",
     "outbox": "show what waits to be sent",

@@ -4,12 +4,12 @@ Nothing here leaves the machine. Works beside the running daemon, or without one
 
 Examples:
   edge-agent evidence import DIR                     a folder with one sub-folder for each class
-  edge-agent evidence import --csv labels.csv --split train   rows path,label[,group,split,plant]
+  edge-agent evidence import --csv FILE              a list: path,label[,group,split,plant]
   edge-agent evidence list --standing disputed       what people differ about
   edge-agent evidence show 01KB                      one sample: all that is known, and who said what
   edge-agent evidence stats                          how many, how large, what was not kept
-  edge-agent evidence hold 01KB7 --release           legal hold: keep for ever; --release ends it
-  edge-agent evidence request press-3-top --pictures 20       keep the next twenty of a camera
+  edge-agent evidence hold 01KB7                     legal hold: keep it for ever; release ends it
+  edge-agent evidence request press-3-top            keep the next picture of a camera
   edge-agent evidence export DIR --label scratch     pictures and labels.csv into a new folder
   edge-agent evidence repair                         after damage: keep what can be read
 
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import EXIT_FAULT, EXIT_OK
+from edge_agent.errors import EXIT_FAULT, EXIT_OK, BadEvidenceError
 
 if TYPE_CHECKING:
     from edge_agent.evidence.catalogue import Stats, Wanted
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edge_agent.evidence.store import EvidenceStore
     from edge_agent.records import Sample
 
-SUMMARY = "pictures kept for labels: import, list, show, export, hold, request"
+SUMMARY = "pictures kept for labels: import, list, show, export, hold, request, repair"
 FAULTS_SHOWN = 20
 PIPED_WIDTH = 160
 EVERYTHING = -1
@@ -76,10 +76,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", parents=[shared], help="all that is known of one sample")
     show.add_argument("sample", metavar="ID", help="its first characters")
     actions.add_parser("stats", parents=[shared], help="counts, sizes, what was not kept and what had to go")
-    hold = actions.add_parser("hold", parents=[shared], help="legal hold: never delete these")
-    hold.add_argument("samples", nargs="+", metavar="ID")
-    hold.add_argument("--by", metavar="NAME", help="who says so (default: you)")
-    hold.add_argument("--release", action="store_true", help="end the hold")
+    for action, text in (("hold", "legal hold: never delete these"), ("release", "end the legal hold")):
+        child = actions.add_parser(action, parents=[shared], help=text)
+        child.add_argument("samples", nargs="+", metavar="ID")
+        child.add_argument("--by", metavar="NAME", help="who says so (default: you)")
     wish = actions.add_parser("request", parents=[shared], help="keep the next pictures of a camera")
     wish.add_argument("camera")
     wish.add_argument("--pictures", type=_whole, default=1, metavar="N", help="how many (default 1); 0 takes it back")
@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         "show": _show,
         "stats": _stats,
         "hold": _hold,
+        "release": _hold,
         "request": _request,
         "export": _export,
         "repair": _repair,
@@ -120,6 +121,8 @@ def _import(arguments: argparse.Namespace) -> int:
     from edge_agent.evidence.lists import read_csv, read_folder
     from edge_agent.processes.evidence_place import examine
 
+    if arguments.split and arguments.csv is None:
+        raise BadEvidenceError("--split chooses rows of a list: it needs --csv FILE")
     listing = read_csv(arguments.csv, arguments.split) if arguments.csv else read_folder(arguments.directory)
     terms = ImportTerms(by=person(arguments.by), task=arguments.task, relabel=arguments.relabel)
     with _store(arguments, begin=True) as store, _bar("importing", len(listing.entries)) as on_done:
@@ -301,8 +304,8 @@ def _hold(arguments: argparse.Namespace) -> int:
     with _store(arguments) as store:
         catalogue = Catalogue(store.database)
         identities = [catalogue.sample(start).id for start in arguments.samples]
-        changed = store.hold(identities, held=not arguments.release, by=person(arguments.by))
-    text = f"{changed} released" if arguments.release else f"{changed} put under legal hold"
+        changed = store.hold(identities, held=arguments.action == "hold", by=person(arguments.by))
+    text = f"{changed} put under legal hold" if arguments.action == "hold" else f"{changed} released"
     print(json.dumps({"changed": changed}) if arguments.output == "json" else text)
     return EXIT_OK
 

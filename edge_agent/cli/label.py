@@ -37,9 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("sample", nargs="?", metavar="ID", help="first characters of a sample's (inspection's) id")
     parser.add_argument("label", nargs="?", metavar="CLASS", help="what it shows")
-    parser.add_argument("--next", action="store_true", help="walk through the queue, most useful first")
-    parser.add_argument("--undo", action="store_true", help="take back your last label (of sample ID)")
-    parser.add_argument("--list", action="store_true", help="who said what (of sample ID), newest first")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--next", action="store_true", help="walk through the queue, most useful first")
+    instead.add_argument("--undo", action="store_true", help="take back your last label (of sample ID)")
+    instead.add_argument("--list", action="store_true", help="who said what (of sample ID), newest first")
     parser.add_argument("--new-class", action="store_true", help="CLASS is a class that is not known yet")
     parser.add_argument("--adjudicate", action="store_true", help="settle a dispute: your word decides")
     parser.add_argument("--by", metavar="NAME", help="who you are (default: your user name)")

@@ -192,6 +192,8 @@ class EvidenceWriter:
                 wake = self._wake if done else self._hurry
                 self._clock.wait(wake, pause_s)
                 wake.clear()
+        # The counts of what was not kept are worth a last try.
+        self._keeper.tidy(self._queue)
 
 
 class _Keeper:

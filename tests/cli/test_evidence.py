@@ -143,7 +143,7 @@ def test_hold_request_and_export(filled, tmp_path):
     one, two = (sample["id"] for sample in samples(filled, "--limit", "2"))
     assert "2 put under legal hold" in filled("evidence", "hold", one, two)[1]
     assert {sample["id"] for sample in samples(filled, "--held")} == {one, two}
-    assert "1 released" in filled("evidence", "hold", one, "--release")[1]
+    assert "1 released" in filled("evidence", "release", one)[1]
     assert "the next 20 pictures of top will be kept" in filled("evidence", "request", "top", "--pictures", "20")[1]
 
     sealed = [sample for sample in samples(filled) if sample["sealed"]]
@@ -169,6 +169,10 @@ def test_damage_is_told_with_the_way_out_and_the_way_out_works(filled, tmp_path)
     code, out, _ = filled("evidence", "repair")
     assert (code, "8 pictures that have no row any more" in out) == (EXIT_OK, True)
     assert "no such samples" in filled("evidence", "list")[1]
+
+
+def test_a_split_without_a_list_is_refused(edge, folder):
+    assert "it needs --csv FILE" in edge("evidence", "import", str(folder), "--split", "train")[2]
 
 
 def test_a_full_store_ends_the_import_with_75(edge, folder, tmp_path, capsys):

@@ -153,6 +153,9 @@ def test_the_counts_reach_the_store(tmp_path, troubles):
         assert writer.flush(DEADLINE_S)
         writer._wake.set()
         assert until(lambda: tally(tmp_path)) == {"kept": 1, "alike": 2}
+        writer.offer(candidate(likeness=3))
+        assert writer.flush(DEADLINE_S)
+    assert tally(tmp_path) == {"kept": 1, "alike": 3}
 
 
 def test_after_a_restart_what_looks_like_what_was_kept_is_still_not_kept_again(tmp_path, troubles):
