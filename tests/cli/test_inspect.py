@@ -9,6 +9,7 @@ import pytest
 from edge_agent.cli import main
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
+from tests.fakes.networks import line_detector, packed
 from tests.fakes.tiny_model import tiny_bundle
 
 
@@ -100,3 +101,36 @@ def test_what_is_wrong_is_said_in_one_line(state, folder, capsys, words, code, t
     assert found == code
     assert text in said
     assert "Traceback" not in said
+
+
+def test_a_camera_with_a_letterboxed_detector_and_recipes_judges_files_as_it_judges_frames(state, tmp_path, capsys):
+    store = ModelStore(state / "models")
+    letterbox = packed(tmp_path / "lines", line_detector(), name="lines", input={"letterbox": True})
+    store.activate("lines", store.stage(letterbox), RuntimeOptions())
+    image = np.full((60, 120, 3), 100, np.uint8)
+    image[38:46] = 250  # a line across the picture, below its middle
+    cv2.imwrite(str(tmp_path / "part.png"), image)
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        "version: 1\nsite: {enterprise: acme, plant: lyon, gateway: gw-07}\n"
+        "cameras:\n"
+        "  top: {source: 'folder:/x', mode: trained, models: [lines], recipes: {only-lines: lines}}\n"
+        f"mqtt: {{url: 'mqtt://localhost'}}\nstorage: {{state_dir: '{state}', runtime_dir: '{tmp_path}'}}\n"
+    )
+
+    def judged(*words):
+        part = str(tmp_path / "part.png")
+        main(["inspect", part, "--config", str(config), "--camera", "top", "--output", "json", *words])
+        return lines(capsys)[0]
+
+    both, one, unknown = judged(), judged("--recipe", "only-lines"), judged("--recipe", "other")
+
+    assert [found["name"] for found in both["findings"]] == ["surface", "lines"]
+    assert both["verdict"] == "FAIL"
+    assert (one["findings"], one["label"], unknown["reason"]) == ([], "line", "recipe")
+    box = one["detections"][0]["where"]
+    # Of the picture, not of the canvas, of which the picture takes the middle half.
+    assert (box["x"], box["width"]) == (0.0, 1.0)
+    assert box["y"] <= 38 / 60 + 0.15
+    assert box["y"] + box["height"] >= 46 / 60 - 0.15
+    assert 0.1 < box["height"] < 0.5
