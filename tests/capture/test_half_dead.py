@@ -94,11 +94,11 @@ def test_a_stream_that_breaks_a_hundred_times_leaves_no_thread_and_no_socket_beh
     with MjpegCamera(fps=500.0) as camera:
         url = camera.url("prose-before")
         with Rig(knock=knock_of(parse(url)), backoff_s=lambda _failures, _chance: 0.001) as rig:
-            rig.start(opener(url))
+            rig.start(opener(url), "breaks")
             marks = {}
-            while (number := rig.queue.accounting("cam").reconnects) < 110:
+            while (number := rig.queue.accounting("breaks").reconnects) < 110:
                 rig.frame()
-                ours = [thread for thread in threading.enumerate() if thread.name.startswith("camera-")]
+                ours = [thread for thread in threading.enumerate() if thread.name.startswith("camera-breaks")]
                 marks[number] = (len(ours), len(list(Path("/proc/self/fd").iterdir())))
             early, late = [marks[n] for n in marks if n <= 10], [marks[n] for n in marks if n >= 100]
 
