@@ -135,3 +135,21 @@ def test_a_broken_detector_beside_an_encoder_never_lets_a_part_pass_and_lets_a_b
     assert verdicts(witness.parts("top")) == {("PASS", "ok"), ("FAIL", "scratch")}
     failed = next(part for part in witness.parts("top").values() if part["verdict"] == "FAIL")
     assert [(found["verdict"], found["reason"]) for found in failed["findings"]] == [("FAIL", None), ("HOLD", "model")]
+
+
+def test_a_model_is_added_to_a_camera_and_taken_away_again_while_parts_flow(gateway_with, line, witness):
+    gateway = gateway_with({"top": dict(line)}).start()
+    until(lambda: witness.parts("top"))
+
+    gateway.settings["cameras"]["top"]["models"] = ["lines"]
+    gateway.reload()
+    until(lambda: witness.last("top")["findings"] and witness.last("top")["findings"][1]["reason"] is None)
+    gateway.settings["cameras"]["top"]["models"] = []
+    gateway.reload()
+    until(lambda: not witness.last("top")["findings"])
+
+    parts = witness.parts("top")
+    assert without_gaps(parts)
+    # While it is being loaded no part passes by the other alone.
+    waiting = [part for part in parts.values() if part["findings"] and part["findings"][1]["reason"] == "model"]
+    assert "PASS" not in {part["verdict"] for part in waiting}
