@@ -3,7 +3,7 @@
     Bridge --job on stdin--> python3 -I native/__main__.py --> GStreamer or aravis --> camera
            <--answers------- pictures in a memory file
 
-Native camera stacks hang, leak and crash; a process can be killed, a thread cannot (docs/decisions.md, 21).
+Native camera stacks hang, leak and crash; a process can be killed, a thread cannot (docs/decisions.md).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ wait --each second: knock--> it answers again: open at once      it always answe
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -22,6 +23,11 @@ KNOCK_EVERY_S = 1.0
 KNOCK_TIMEOUT_S = 1.0
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}  # IANA
 
+VISION_PORT = 3956  # GigE Vision Control Protocol
+# DISCOVERY_CMD, to be acknowledged, without a payload, request 1 (GigE Vision 1.2, section 14).
+WHO_IS_THERE = bytes.fromhex("42 11 0002 0000 0001")
+_IP = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+
 Knock = Callable[[], str | None]  # None: somebody answers; else why nobody does
 
 
@@ -29,6 +35,8 @@ def knock_of(address: Address) -> Knock | None:
     """How to ask, without opening it, whether something is at this address; None where only opening tells."""
     if address.scheme == "v4l2":
         return lambda: None if Path(address.target).exists() else f"{address.target} is not there; is it plugged in?"
+    if address.scheme == "genicam" and _IP.fullmatch(address.target):  # one that is known by name has to be looked for
+        return lambda: _no_vision(address.target)
     if address.scheme not in PORTS:
         return None
     parts = urlsplit(address.target)
@@ -41,6 +49,18 @@ def _no_connection(host: str, port: int) -> str | None:
         socket.create_connection((host, port), KNOCK_TIMEOUT_S).close()
     except OSError as error:
         return unreachable(error, host, port, timeout_s=KNOCK_TIMEOUT_S)
+    return None
+
+
+def _no_vision(host: str) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
+        ask.settimeout(KNOCK_TIMEOUT_S)
+        try:
+            ask.connect((host, VISION_PORT))
+            ask.send(WHO_IS_THERE)
+            ask.recv(2048)
+        except OSError as error:
+            return f"{host} does not answer as a GigE Vision camera (UDP {VISION_PORT}): {error}"
     return None
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.capture.addresses import parse
 from edge_agent.capture.controls import AS_IT_IS, Controls
+from edge_agent.capture.knock import knock_of
 from edge_agent.capture.native.device_time import WINDOW_S, DeviceClock, missing_between
 from edge_agent.capture.source import Terms
 from edge_agent.capture.sources import make_source
@@ -100,7 +101,7 @@ def test_each_pixel_format_of_the_camera_becomes_a_picture(play, camera, pixel):
         ("trigger=software&activation=LevelLow", "activation LevelLow: "),
         ("features=Zork=1", "the camera has no feature Zork"),
         ("features=PixelFormat=Zork", "feature PixelFormat=Zork: "),
-        ("width=9999", "a size of 9999x"),
+        ("width=9999", r"a size of 9999x\d+: the camera makes at most 2048x2048"),
     ],
 )
 def test_what_the_camera_cannot_do_is_said_and_the_camera_is_free_again(play, camera, options, words):
@@ -212,6 +213,13 @@ class TestACameraInTrouble:
                 )
 
         assert [device.serial for device in devices] == ["OLD1", "NEW2"]
+
+    def test_a_camera_that_is_named_by_its_address_is_knocked_at(self):
+        knock = knock_of(parse("genicam:127.0.0.1?trigger=Line0"))
+        assert "does not answer as a GigE Vision camera" in knock()
+        with VisionCamera():
+            assert knock() is None
+        assert knock_of(parse("genicam:GV01")) is None
 
     def test_a_triggered_camera_that_vanishes_is_noticed_without_a_trigger(self, play):
         with VisionCamera() as camera:

@@ -135,7 +135,8 @@ class GenicamStack:
                 self._stream.push_buffer(old)
 
     def _described(self, buffer: Any, moment_s: float) -> dict[str, Any]:
-        width, padding = buffer.get_image_width(), buffer.get_image_padding()[0]
+        width = buffer.get_image_width()
+        padding = buffer.get_image_padding()[0] if hasattr(buffer, "get_image_padding") else 0  # aravis 0.8.23
         pixel_bits = (buffer.get_image_pixel_format() >> 16) & 0xFF  # PFNC: bits a pixel takes
         return {
             "format": self._format,

@@ -21,15 +21,10 @@ def set_up(camera: Any, job: Mapping[str, Any]) -> None:
     Raises:
         StackError: the camera does not have or take what is asked for.
     """
-    camera.set_range_check_policy(
-        Aravis.RangeCheckPolicy.ENABLE
-    )  # else a wrong value is sent, and the camera may take it
     camera.set_acquisition_mode(Aravis.AcquisitionMode.CONTINUOUS)
     _set_format(camera, job["pixel"], job["formats"])
     if job["width"] or job["height"]:
-        _, _, width, height = _region(camera)
-        wanted = (job["width"] or width, job["height"] or height)
-        _asked(f"a size of {wanted[0]}x{wanted[1]}", lambda: camera.set_region(0, 0, *wanted))
+        _set_size(camera, job["width"], job["height"])
     if job["packet"]:
         camera.gv_set_packet_size(job["packet"])
     for name, value in job["features"].items():
@@ -118,6 +113,15 @@ def _set_format(camera: Any, wanted: str | None, known: list[str]) -> None:
     camera.set_pixel_format_from_string(wanted)
 
 
+def _set_size(camera: Any, width: int | None, height: int | None) -> None:
+    region = camera.get_region()  # x, y, width, height
+    wanted = (width or region[2], height or region[3])
+    (_, widest), (_, highest) = camera.get_width_bounds(), camera.get_height_bounds()
+    if wanted[0] > widest or wanted[1] > highest:  # some cameras take it, and send nothing
+        raise StackError(f"a size of {wanted[0]}x{wanted[1]}: the camera makes at most {widest}x{highest}", REQUEST)
+    _asked(f"a size of {wanted[0]}x{wanted[1]}", lambda: camera.set_region(0, 0, *wanted))
+
+
 def _set_feature(camera: Any, name: str, value: str) -> None:
     device = camera.get_device()
     if not device.is_feature_available(name):
@@ -144,8 +148,3 @@ def _asked(what: str, act: Callable[[], object]) -> None:
         act()
     except GLib.Error as error:
         raise StackError(f"{what}: {error.message}", REQUEST) from error
-
-
-def _region(camera: Any) -> tuple[int, int, int, int]:
-    region = camera.get_region()
-    return (region[0], region[1], region[2], region[3])
