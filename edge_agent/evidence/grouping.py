@@ -3,7 +3,7 @@
 part named by the trigger  -> part:ID            the same part is the same group at every camera and in every year
 batch from an import       -> batch:PLANT/GROUP
 nothing is known           -> time:CAMERA:BLOCK  what a camera saw within one block of time
-imported without a group   -> picture:SHA256     each picture by itself
+imported without a group   -> picture:SHA256     with the few that look like it (`kin`), else by itself
 
 A part photographed twice, once learned from and once tested on, would make every test flattering: so whole groups are
 sealed or none of a group is. The store keeps the first answer for a group for ever, whatever the share becomes later.
@@ -15,6 +15,8 @@ import hashlib
 from dataclasses import dataclass
 
 from edge_agent.records import Inspection
+
+UNGROUPED = "picture:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ def group_of_import(plant: str | None, group: str | None, digest: str) -> str:
     """The group of an imported picture; `digest` is the sha256 (hex) of its bytes."""
     if group:
         return f"batch:{plant or ''}/{group}"
-    return f"picture:{digest}"
+    return f"{UNGROUPED}{digest}"
 
 
 def is_sealed(group: str, rules: SealRules) -> bool:

@@ -17,7 +17,8 @@ from edge_agent import storage
 from edge_agent.clock import Clock
 from edge_agent.errors import BadPictureError
 from edge_agent.evidence import tables
-from edge_agent.evidence.grouping import group_of_import
+from edge_agent.evidence.grouping import UNGROUPED, group_of_import
+from edge_agent.evidence.kin import Kin
 from edge_agent.evidence.labels import LabelEvent, LabelSource, check_person
 from edge_agent.evidence.lists import Entry
 from edge_agent.evidence.store import Draft, EvidenceStore
@@ -80,6 +81,7 @@ class Importer:
 
         Raises:
             BadLabelError: the name of who imports cannot stand in the book.
+            TransientError, CorruptStoreError.
         """
         check_person(terms.by, None)
         self.report = Report()
@@ -89,6 +91,8 @@ class Importer:
         self._terms = terms
         self._said: dict[bytes, str | None] = {}  # by this list, of these bytes
         self._pending: list[_Pending] = []
+        with store.database.reading() as connection:
+            self._kin = Kin(tables.likenesses(connection, UNGROUPED))
 
     def take(self, entries: Iterable[Entry], on_done: Callable[[int], None]) -> Report:
         """Import; `on_done` hears how many entries were looked at. What was added is durable on return.
@@ -123,11 +127,15 @@ class Importer:
         found = self._examine(content)
         self._said[digest.digest()] = entry.label
         now_utc_s = self._clock.utc_s()
+        group = group_of_import(entry.plant, entry.group, digest.hexdigest())
+        if group.startswith(UNGROUPED):
+            group = self._kin.group_of(found.likeness) or group
+            self._kin.add(found.likeness, group)
         sample = Sample(
             id=ulid(now_utc_s, digest.digest()[:10]),
             task=self._terms.task,
             captured_utc_s=_changed_utc_s(entry.path),
-            group=group_of_import(entry.plant, entry.group, digest.hexdigest()),
+            group=group,
             kept=(KeepReason.IMPORT,),
             likeness=found.likeness,
             width_px=found.width_px,

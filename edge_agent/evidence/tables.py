@@ -143,6 +143,15 @@ def by_digest(connection: storage.Connection, digest: str) -> Sample | None:
     return None
 
 
+def likenesses(connection: storage.Connection, group_start: str) -> list[tuple[int, str]]:
+    """Perceptual hash and group of every sample whose group begins so."""
+    rows = connection.execute(
+        "SELECT likeness, physical_group FROM sample WHERE substr(physical_group, 1, ?) = ? AND likeness IS NOT NULL",
+        (len(group_start), group_start),
+    )
+    return [(row["likeness"] & (2 * _SIGN - 1), row["physical_group"]) for row in rows]
+
+
 def settle(connection: storage.Connection, sample: Sample, usefulness: Usefulness) -> None:
     """Write what was worked out anew: standing, truth, usefulness, legal hold."""
     connection.execute(

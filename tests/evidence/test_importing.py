@@ -258,6 +258,25 @@ def test_an_import_killed_again_and_again_ends_like_one_that_was_not(tmp_path, s
         assert len(essence(store)) == 60
 
 
+def test_a_burst_of_one_part_is_one_group_also_when_it_comes_in_two_imports(store, tmp_path):
+    folder = tmp_path / "bursts"
+    rng = np.random.default_rng(1)
+    for part in range(4):
+        scene = cv2.resize(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
+        for shot in range(4):
+            noisy = np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
+            path = folder / ("first" if shot < 2 else "second") / "ok" / f"{part}-{shot}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", noisy)[1].tobytes())
+
+    take(store, read_folder(folder / "first"))
+    take(store, read_folder(folder / "second"))
+
+    groups = [sample.group for sample in everything(store)]
+    assert len(groups) == 16
+    assert sorted(groups.count(group) for group in set(groups)) == [4, 4, 4, 4]
+
+
 # Export
 
 
