@@ -181,6 +181,7 @@ SCHEMES: dict[str, Scheme] = {
             "width": _SIZE,
             "height": _SIZE,
             "packet": "[1-9][0-9]{2,4}",
+            "chunk": "[01]",
             "features": "[A-Za-z0-9_]+=[^,=]+(,[A-Za-z0-9_]+=[^,=]+)*",
         },
     ),

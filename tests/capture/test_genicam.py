@@ -99,6 +99,7 @@ def test_each_pixel_format_of_the_camera_becomes_a_picture(play, camera, pixel):
         ("pixel=Mono12", "pixel format Mono12: the camera offers BayerBG8, .*usable of these: BayerBG8"),
         ("trigger=Line7", "trigger Line7: the camera has Line0, Software"),
         ("trigger=software&activation=LevelLow", "activation LevelLow: "),
+        ("chunk=1", "chunk=1: the camera has no chunk data"),
         ("features=Zork=1", "the camera has no feature Zork"),
         ("features=PixelFormat=Zork", "feature PixelFormat=Zork: "),
         ("width=9999", r"a size of 9999x\d+: the camera makes at most 2048x2048"),

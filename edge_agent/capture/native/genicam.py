@@ -31,6 +31,7 @@ _MOST_BAD = 100
 # A burst must fit while this process is not running; the kernel gives at most net.core.rmem_max.
 _SOCKET_PICTURES, _MOST_SOCKET_BYTES = 8, 64 * 1024 * 1024
 _LOOK_S = 2.0
+_NANOSECONDS = 1e9
 
 
 class GenicamStack:
@@ -42,6 +43,8 @@ class GenicamStack:
         self._camera: Any = None
         self._stream: Any = None
         self._format = ""
+        self._chunks: Any = None
+        self._ticks_per_s = _NANOSECONDS
         self._slots: dict[Any, int] = {}
         self._stop = threading.Event()
         self._arrival = _Waiting(keep_all=job["trigger"] is not None)
@@ -57,6 +60,9 @@ class GenicamStack:
             set_up(self._camera, self._job)
             unheld = lock(self._camera, self._job["controls"])
             self._format = self._camera.get_pixel_format_as_string()
+            if self._job["chunk"]:
+                self._chunks = self._camera.create_chunk_parser()
+                self._ticks_per_s = _ticks_per_s(self._camera)
             self._start()
         except GLib.Error as error:
             raise StackError(error.message) from error
@@ -129,10 +135,19 @@ class GenicamStack:
                 continue
             # aravis notes when the first packet came, by the clock of the wall.
             age_s = min(max(0.0, popped_utc_s - buffer.get_system_timestamp() / 1e9), _LOOK_S)
-            device_s = buffer.get_timestamp() / 1e9
+            device_s = self._device_s(buffer)
             moment_s = clock.moment_s(device_s, popped_s - age_s) if device_s else popped_s - age_s
             for old in self._arrival.put(buffer, {"frame": self._described(buffer, moment_s)}):
                 self._stream.push_buffer(old)
+
+    def _device_s(self, buffer: Any) -> float:
+        """The camera's own time of a picture: of its chunk where there is one, else of its leader; 0 if it has none."""
+        if self._chunks is not None:
+            try:
+                return float(self._chunks.get_integer_value(buffer, "ChunkTimestamp")) / self._ticks_per_s
+            except GLib.Error:  # this picture came without
+                pass
+        return float(buffer.get_timestamp()) / 1e9
 
     def _described(self, buffer: Any, moment_s: float) -> dict[str, Any]:
         width = buffer.get_image_width()
@@ -226,6 +241,12 @@ def _find(target: str) -> Any:
     raise StackError(
         f"{wanted} with the serial number, address or name {target!r}; found on this network: {found}", REQUEST
     )
+
+
+def _ticks_per_s(camera: Any) -> float:
+    """In what a chunk counts time: in ticks on GigE Vision 1.x, in nanoseconds otherwise (SFNC 2.7, ChunkTimestamp)."""
+    ticks = "GevTimestampTickFrequency"
+    return float(camera.get_integer(ticks)) if camera.is_feature_available(ticks) else _NANOSECONDS
 
 
 def _names(place: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ _TOLERANCE = 0.01  # cameras count exposure in lines and gain in steps
 
 
 def set_up(camera: Any, job: Mapping[str, Any]) -> None:
-    """`job`: `pixel`, `formats`, `width`, `height`, `packet`, `features`, `trigger`, `activation`.
+    """`job`: `pixel`, `formats`, `width`, `height`, `packet`, `chunk`, `features`, `trigger`, `activation`.
 
     Raises:
         StackError: the camera does not have or take what is asked for.
@@ -27,6 +27,10 @@ def set_up(camera: Any, job: Mapping[str, Any]) -> None:
         _set_size(camera, job["width"], job["height"])
     if job["packet"]:
         camera.gv_set_packet_size(job["packet"])
+    if job["chunk"]:
+        if not camera.are_chunks_available():
+            raise StackError("chunk=1: the camera has no chunk data", REQUEST)
+        _asked("chunk=1", lambda: camera.set_chunks("Timestamp"))
     for name, value in job["features"].items():
         _set_feature(camera, name, value)
     _set_trigger(camera, job["trigger"], job["activation"])

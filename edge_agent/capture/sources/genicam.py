@@ -59,6 +59,7 @@ class GenicamSource:
             "width": self._address.number("width"),
             "height": self._address.number("height"),
             "packet": self._address.number("packet"),
+            "chunk": self._address.flag("chunk"),
             "features": dict(pair.split("=", 1) for pair in options.get("features", "").split(",") if pair),
             "controls": asdict(self._terms.controls),
         }
