@@ -5,15 +5,15 @@ classifier, an anomaly model or a detector. The store under the state directory 
 name one pointer says which is active and which was before.
 
 Examples:
-  edge-agent models build --activate        build the default bundle (needs edge-agent[train]) and use it
-  edge-agent models build --to DIR          build it here, to copy it to gateways
+  edge-agent models build --activate             build the default bundle (needs edge-agent[train]) and use it
+  edge-agent models build --to DIR               build it here, to copy it to gateways
   edge-agent models pack model.yaml --activate   make a bundle of your own ONNX file, and use it
   edge-agent models example detector --to DIR    write a small network with a declaration that shows how
-  edge-agent models import DIR --activate   take a bundle in, check it in a limited child process, use it
-  edge-agent models list                    what is there, what is active
-  edge-agent models verify                  let the active bundle reproduce its golden vectors on this device
-  edge-agent models activate DIGEST         use another one; the first digits are enough
-  edge-agent models rollback                back to the previous one
+  edge-agent models import DIR --activate        take a bundle in, check it in a limited child process, use it
+  edge-agent models list                         what is there, what is active
+  edge-agent models verify                       let the active bundle reproduce its golden answers on this device
+  edge-agent models activate DIGEST              use another one; the first digits are enough
+  edge-agent models rollback                     back to the previous one
 
 The running daemon picks up a new pointer between two frames; nothing has to be restarted.
 """

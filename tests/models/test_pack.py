@@ -8,14 +8,15 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.capture.picture import encode_png
+from edge_agent.capture.picture import encode_png, prepare, prepare_for
 from edge_agent.config.faults import InvalidConfigError
 from edge_agent.errors import BadBundleError, BadPictureError
 from edge_agent.models import network_golden
 from edge_agent.models.build import examples
 from edge_agent.models.build.declaration import load
-from edge_agent.models.build.pack import pack
+from edge_agent.models.build.pack import manifest_of, pack
 from edge_agent.models.build.wrap import wrap
+from edge_agent.models.bundle import describe
 from edge_agent.models.encoder import RuntimeOptions, Session
 from edge_agent.models.network import LoadedNetwork, Network
 from edge_agent.models.store import ModelStore
@@ -48,16 +49,10 @@ def test_every_example_packs_activates_and_tells_pits_from_good_parts(written, t
     scores = {"ok": [], "pit": []}
     for label, image in examples.parts(20):
         if label in scores:
-            picture = network_golden_picture(image, model)
+            picture = prepare_for(image, model.canvas)
             scores[label].append(model.assess(model.network.run(picture)).score)
     assert max(scores["ok"]) < model.manifest.hold_below <= model.manifest.threshold < min(scores["pit"])
     assert model.flavour == "fp32"  # the device wants u8s8, the bundle has float
-
-
-def network_golden_picture(image, model):
-    from edge_agent.capture.picture import prepare_for
-
-    return prepare_for(image, model.canvas)
 
 
 def test_the_same_detector_in_three_forms_finds_the_same_things(written):
@@ -77,19 +72,14 @@ def test_the_same_detector_in_three_forms_finds_the_same_things(written):
 
 
 def network_picture():
-    from edge_agent.capture.picture import prepare
-
     return prepare(next(image for label, image in examples.parts(8) if label == "pit"), (256, 256))
 
 
 def loaded(declaration):
     """The network of a declaration, ready to judge, without a store."""
-    from edge_agent.models.build.pack import _manifest
-    from edge_agent.models.bundle import describe
-
     wrapped = wrap(declaration.networks["fp32"], declaration)
     files = {"network-fp32.onnx": describe(wrapped.content, "network-fp32.onnx")}
-    manifest = _manifest(declaration, wrapped.input_px, files, describe(b"x", "golden.safetensors"), UTC_S)
+    manifest = manifest_of(declaration, wrapped.input_px, files, describe(b"x", "golden.safetensors"), UTC_S)
     network = Network.from_bytes(wrapped.content, manifest, RuntimeOptions())
     return LoadedNetwork(digest="", flavour="fp32", manifest=manifest, network=network)
 

@@ -82,7 +82,7 @@ def pack(
     contents = {f"network-{flavour}.onnx": each.content for flavour, each in wrapped.items()}
     files = {name: bundle.describe(content, name) for name, content in contents.items()}
     # What the golden file will be is not known yet; nothing that reads the networks looks at it.
-    manifest = _manifest(declared, sizes.pop(), files, bundle.describe(b"", "golden.safetensors"), created_utc_s)
+    manifest = manifest_of(declared, sizes.pop(), files, bundle.describe(b"", "golden.safetensors"), created_utc_s)
     models = {}
     for flavour, file in manifest.networks.items():
         require_outputs(manifest, dict(vetting(contents[file.name]).outputs), file.name)
@@ -97,7 +97,7 @@ def pack(
             "taken; give fewer golden pictures"
         )
     described = bundle.describe(contents["golden.safetensors"], "golden.safetensors")
-    manifest = _manifest(declared, manifest.input_px, files, described, created_utc_s)
+    manifest = manifest_of(declared, manifest.input_px, files, described, created_utc_s)
     manifest_bytes = network_manifest.to_bytes(manifest)
     # Read as a gateway would, before anything is written.
     manifests.read(manifest_bytes)
@@ -142,13 +142,14 @@ def _require_answers(golden: network_golden.NetworkGolden) -> None:
             )
 
 
-def _manifest(
+def manifest_of(
     declared: Declaration,
     input_px: tuple[int, int],
     files: dict[str, BundleFile],
     golden: BundleFile,
     created_utc_s: float,
 ) -> NetworkManifest:
+    """What a bundle of these files says of itself."""
     anomaly = declared.kind == ANOMALY
     return NetworkManifest(
         name=declared.name,
