@@ -21,7 +21,7 @@ REPAIR = "`edge-agent evidence repair` keeps what can be read"
 
 
 class Database:
-    """The store of one process: its connection, opened on first use and again after a fault."""
+    """The store of one process: its connection, opened on first use, after a fault, and after a repair by another."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
@@ -29,6 +29,7 @@ class Database:
         self.pictures = Pictures(root)
         self._read_only = read_only
         self._connection: storage.Connection | None = None
+        self._inode: int | None = None
 
     def connection(self) -> storage.Connection:
         """The open connection.
@@ -37,8 +38,11 @@ class Database:
             CorruptStoreError: the database is damaged, or it is there without its pictures or they without it.
             TransientError (StorageFullError, StorageReadOnlyError).
         """
+        if self._connection is not None and self._inode != self._inode_now():
+            self.close()
         if self._connection is None:
             self._connection = self._open()
+            self._inode = self._inode_now()
         return self._connection
 
     def check(self) -> None:
@@ -81,6 +85,12 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _inode_now(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
 
     def _open(self) -> storage.Connection:
         if self._read_only:

@@ -119,6 +119,8 @@ class EvidenceStore:
             StorageFullError: neither the limit nor the floor of free disk can be held by evicting what may go.
             BadEvidenceError, StorageReadOnlyError, TransientError, CorruptStoreError: none is kept.
         """
+        if not drafts:
+            return []
         self.make_room(sum(len(draft.content) for draft in drafts))
         files: dict[str, bytes] = {}
         try:
@@ -161,6 +163,15 @@ class EvidenceStore:
         self._remove_unowned(files)
         log.info("evidence=evicted samples=%d", went)
         return went
+
+    def is_short(self) -> bool:
+        """Whether somebody has filled the disk below our floor; `make_room` is what helps.
+
+        Raises:
+            TransientError.
+        """
+        with storage.storage_faults(self.database.root):
+            return storage.free_bytes(self.database.root) < self.rules.bounds.floor_bytes
 
     def hold(self, identities: Iterable[str], *, held: bool, by: str) -> int:
         """Put samples under legal hold, or release them; returns for how many that was news. Each leaves an audit line.

@@ -225,7 +225,7 @@ class _Keeper:
         return False
 
     def tidy(self, queue: _Queue) -> bool:
-        """When nothing waits: look for wishes, write the counts, sweep one prefix."""
+        """When nothing waits: look for wishes, write the counts, keep the disk's floor, sweep one prefix."""
 
         def work(store: EvidenceStore) -> None:
             wishes = store.wishes()
@@ -238,6 +238,8 @@ class _Keeper:
                 with queue.changed:
                     queue.counts += counts
                 raise
+            if store.is_short():
+                store.make_room(0)
             if self._to_sweep:
                 store.sweep(self._to_sweep[-1])
                 self._to_sweep.pop()

@@ -46,10 +46,10 @@ def root(whole, tmp_path):
     return tmp_path / "evidence"
 
 
-def everything(root):
+def everything(root, rules=RULES):
     with contextlib.closing(EvidenceStore(root)) as store:
         store.database.check()
-        assert store.rules == RULES
+        assert rules is None or store.rules == rules
         return {sample.id: sample for sample in Catalogue(store.database).find(Wanted(), limit=-1)}
 
 
@@ -106,6 +106,18 @@ def test_pictures_whose_database_is_gone_are_put_aside_and_a_new_store_begun(roo
     assert done.unowned == NUMBER
     with contextlib.closing(EvidenceStore(root, RULES)) as store:
         assert store.add([draft(1)])
+
+
+def test_who_has_the_store_open_during_a_repair_goes_on_in_the_new_one(root):
+    with contextlib.closing(EvidenceStore(root)) as other:
+        (root / "evidence.db").rename(root / "evidence.db.elsewhere")
+        for suffix in ("-wal", "-shm"):
+            (root / f"evidence.db{suffix}").unlink(missing_ok=True)
+        repair(root, FakeClock())
+
+        (kept,) = other.add([draft(9999)])
+
+        assert set(everything(root, rules=None)) == {kept.id}
 
 
 class PowerCutError(BaseException):

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from edge_agent import storage
 from edge_agent.clock import SystemClock
 from edge_agent.evidence.candidate import Candidate, Encoded
 from edge_agent.evidence.catalogue import Catalogue, Wanted
@@ -190,6 +191,15 @@ def test_strays_of_a_crash_are_swept_while_nothing_waits(tmp_path, troubles):
     with writer_at(tmp_path, troubles) as writer:
         until(lambda: writer._wake.set() or not stray.exists())
     assert len(stored(tmp_path)) == 1
+
+
+def test_when_somebody_else_fills_the_disk_pictures_go_though_none_comes(tmp_path, troubles, monkeypatch):
+    with contextlib.closing(EvidenceStore(tmp_path, RULES)) as store:
+        store.add([draft(number, size=992) for number in range(10)])
+    monkeypatch.setattr(storage, "free_bytes", lambda path: 10_000 - sum(f.stat().st_size for f in path.rglob("*.png")))
+    with writer_at(tmp_path, troubles, rules=StoreRules(bounds=Bounds(floor_bytes=3000), seal=SealRules(share=0.0))):
+        until(lambda: len(stored(tmp_path)) == 7)
+        assert {sample.id for sample in stored(tmp_path)} == {identity(number) for number in range(3, 10)}
 
 
 def test_a_full_disk_is_told_inspection_goes_on_and_all_is_well_when_there_is_room(troubles):
