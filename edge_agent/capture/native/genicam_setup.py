@@ -48,7 +48,7 @@ def lock(camera: Any, controls: Mapping[str, float | None]) -> list[str]:
         except GLib.Error as error:
             fault = error.message
         if fault is not None:
-            unheld.append(f"{name} {value:g}: {fault}")
+            unheld.append(f"{name} {value:.10g}: {fault}")
     return unheld
 
 
@@ -95,10 +95,10 @@ def _lock(
     value: float, bounds: tuple[float, float], write: Callable[[float], object], read: Callable[[], float]
 ) -> str | None:
     if not bounds[0] <= value <= bounds[1]:
-        return f"the camera allows {bounds[0]:g} to {bounds[1]:g}"
+        return f"the camera allows {bounds[0]:.10g} to {bounds[1]:.10g}"
     write(value)
     is_now = read()
-    return None if abs(is_now - value) <= max(_TOLERANCE * abs(value), _TOLERANCE) else f"the camera has {is_now:g}"
+    return None if abs(is_now - value) <= max(_TOLERANCE * abs(value), _TOLERANCE) else f"the camera has {is_now:.10g}"
 
 
 def _set_format(camera: Any, wanted: str | None, known: list[str]) -> None:

@@ -26,6 +26,14 @@ from edge_agent.records import CameraIdentity
 # OpenCV's own limit for a silent V4L2 camera is 10 s; a source that does not answer by then never will.
 SPARE_S = 5.0
 STOP_S = 1.0
+STEADY = {"v4l2": "edge-agent init lists the stable names"}
+HIDDEN = "rtsp:// and http:// cameras take `username` and `password: !secret NAME`"
+VIEWERS = {
+    "gstreamer": "try it with gst-launch-1.0 in a terminal; docs/capture.md says what the messages mean",
+    "csi": "try the profile's pipeline with gst-launch-1.0 in a terminal; docs/capture.md says what the messages mean",
+    "genicam": "edge-agent init --discover lists what answers; docs/capture.md says what the messages mean",
+}
+OTHER_VIEWER = "try the address with another viewer (ffplay, v4l2-ctl --all)"
 MOST_AT_ONCE = 16  # cameras that are asked which one they are
 
 
@@ -38,7 +46,7 @@ def addresses(context: Context) -> tuple[Finding, ...]:
             findings.append(error(str(fault), subject=name))
             continue
         if address.warning:
-            findings.append(warning(address.warning, "edge-agent init lists the stable names", name))
+            findings.append(warning(address.warning, STEADY.get(address.scheme, HIDDEN), name))
         else:
             findings.append(ok(str(address), name))
     return tuple(findings)
@@ -140,7 +148,7 @@ class _Trial:
     def _finding(self, answer: _Seen | CameraError | BadPictureError) -> Finding:
         self._stop.set()
         if isinstance(answer, (CameraError, BadPictureError)):
-            return error(str(answer), "try the address with another viewer (ffplay, v4l2-ctl --all)", self._name)
+            return error(str(answer), VIEWERS.get(address_of(self._camera).scheme, OTHER_VIEWER), self._name)
         if answer.count == 0:
             advice = "put one picture there, or trigger it once; or look at the path"
             return warning("opens, and gives no picture yet", advice, self._name)
