@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import RefusedError
 from edge_agent.learn.feature_code import Codes, FeatureCode, encode
 from edge_agent.learn.head import LinearHead, defect_scores, logits
-from edge_agent.learn.statistics import Statistics, sums
+from edge_agent.learn.statistics import Integers, Statistics, sums
 
 RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 RIDGE = 1e-2
@@ -56,11 +56,12 @@ class Spectrum:
     deficit: float
 
 
-def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
+def spectrum(statistics: Statistics, balance: float = BALANCE, *, expected: Integers | None = None) -> Spectrum:
     """Moments of the samples, each class weighted by its count to the power of 1 - `balance`.
 
     Classes share one within-class covariance (as in linear discriminant analysis), so only the class means are weighed
-    anew and no further sums are needed; with `balance` 0 this is plain ridge regression, exactly.
+    anew and no further sums are needed; with `balance` 0 this is plain ridge regression, exactly. `expected` int64 [C]
+    are counts to weigh by instead of those of the samples, where these say nothing of how often a class will come.
 
     Raises:
         RefusedError: fewer than two samples, one class only, or fewer samples than classes.
@@ -70,7 +71,9 @@ def spectrum(statistics: Statistics, balance: float = BALANCE) -> Spectrum:
     check_enough(statistics)
     means = statistics.cross / np.where(present, statistics.counts, 1.0)
     shares = statistics.counts / count
-    priors = np.where(present, np.where(present, shares, 1.0) ** (1.0 - balance), 0.0)
+    weighing = present if expected is None else present & (expected > 0)
+    weights = statistics.counts if expected is None else expected
+    priors = np.where(weighing, np.where(weighing, weights, 1) ** (1.0 - balance), 0.0)
     priors /= priors.sum()
     mean = means @ priors
     covariance = (
@@ -229,9 +232,14 @@ def choose_ridge_held_out(
 
 def held_out_error(source: Spectrum, ridge: float, codes: Codes, labels: Sequence[str]) -> float:
     """Mean square, over the classes, of what the head of this ridge misses on samples that are not in the sums."""
+    return _class_mean_square(_one_hot(source.classes, labels) - answers(source, ridge, codes), labels)
+
+
+def answers(source: Spectrum, ridge: float, codes: Codes) -> NDArray[np.float64]:
+    """What the head of this ridge would say of samples, before any calibration: float64 [n, C] from codes [n, D]."""
     weights = source.axes @ (source.cross / _damped(source, ridge)[:, None])
-    predicted = source.priors + ((codes - source.mean) / source.scale) @ weights
-    return _class_mean_square(_one_hot(source.classes, labels) - predicted, labels)
+    result: NDArray[np.float64] = source.priors + ((codes - source.mean) / source.scale) @ weights
+    return result
 
 
 def _damped(source: Spectrum, ridge: float) -> NDArray[np.float64]:
