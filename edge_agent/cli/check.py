@@ -84,13 +84,13 @@ def _context(arguments: argparse.Namespace) -> Context:
     from edge_agent.config.faults import Fault, InvalidConfigError
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
-    from edge_agent.processes.addresses import address_fault
+    from edge_agent.processes.addresses import Addresses
     from edge_agent.processes.checks.finding import Context
 
     file = locate(arguments.config)
     settings, faults = None, tuple[Fault, ...]()
     try:
-        settings = load(file, check_address=address_fault)
+        settings = load(file, addresses=Addresses())
     except InvalidConfigError as error:
         faults = error.faults
     return Context(

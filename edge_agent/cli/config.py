@@ -42,9 +42,9 @@ def _show(arguments: argparse.Namespace) -> int:
 
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
-    from edge_agent.processes.addresses import address_fault
+    from edge_agent.processes.addresses import Addresses
 
-    settings = load(locate(arguments.config), check_address=address_fault, secrets_of=())
+    settings = load(locate(arguments.config), addresses=Addresses(), secrets_of=())
     plain = settings.plain() if arguments.effective else settings.model_dump(mode="json", exclude_defaults=True)
     if arguments.output == "json":
         print(json.dumps(plain, indent=2))

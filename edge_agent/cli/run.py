@@ -18,13 +18,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from edge_agent.config.locate import locate
-    from edge_agent.processes.addresses import address_fault
+    from edge_agent.processes.addresses import Addresses
     from edge_agent.processes.boot import boot
     from edge_agent.processes.supervisor import Supervisor, gateway_children
     from edge_agent.storage import lock_file
 
     config_file = locate(arguments.config).absolute()
-    started = boot("supervisor", config_file, check_address=address_fault)
+    started = boot("supervisor", config_file, addresses=Addresses())
     with lock_file(started.settings.storage.state_dir / "supervisor.lock", "edge-agent run"):
         supervisor = Supervisor(gateway_children(str(config_file)), started.clock)
         return supervisor.run(started.stop, started.reload)

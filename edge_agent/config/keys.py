@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic.json_schema import WithJsonSchema
@@ -20,6 +20,16 @@ class Apply(str, enum.Enum):
     SIGNAL = "signal"  # that signal is made anew, cameras and other signals go on
     CONNECTION = "connection"  # the broker connection is made anew; the outbox keeps what comes meanwhile
     RESTART = "restart"  # the daemon is restarted
+
+
+class AddressBook(Protocol):
+    """Who knows addresses. Both answers are in words, None when nothing is wrong."""
+
+    def fault(self, kind: str, text: str) -> str | None:
+        """What is wrong with the address of a "source", "trigger" or "signal"."""
+
+    def overlap(self, triggers: Mapping[str, str], signals: Mapping[str, tuple[str, tuple[str, ...]]]) -> str | None:
+        """Which triggers (by camera) and signals (by name: address, cameras) are in each other's way."""
 
 
 REQUIRED: Any = ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from pydantic.json_schema import WithJsonSchema
 from edge_agent.config.controls import ControlKeys, unlockable
 from edge_agent.config.evidence import Keeping
 from edge_agent.config.faults import did_you_mean
-from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
+from edge_agent.config.keys import REQUIRED, AddressBook, Apply, FilePath, Section, key, refuse
 from edge_agent.config.redact import HIDDEN, redact
 from edge_agent.config.shapes import SHAPE, Shape
 
@@ -354,8 +354,8 @@ class Camera(Inspection):
 
 def address_fault(kind: str, text: str, info: ValidationInfo) -> str | None:
     """What is wrong with an address, as those who know say; None when nothing is, or nobody was asked."""
-    check: Callable[[str, str], str | None] | None = (info.context or {}).get("check_address")
-    return check(kind, text) if check else None
+    addresses: AddressBook | None = (info.context or {}).get("addresses")
+    return None if addresses is None else addresses.fault(kind, text)
 
 
 class Models(Section):

@@ -10,7 +10,7 @@ import hashlib
 import importlib.resources
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +21,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from edge_agent.config import nodes
 from edge_agent.config.evidence import Evidence, Keeping
 from edge_agent.config.faults import InvalidConfigError, Place, fault_at
-from edge_agent.config.keys import REQUIRED, Apply, Section, key, refuse
+from edge_agent.config.keys import REQUIRED, AddressBook, Apply, Section, key, refuse
 from edge_agent.config.migrate import MIGRATIONS, VERSION, Migration, migrate
+from edge_agent.config.review import Review
 from edge_agent.config.secrets import Secrets
 from edge_agent.config.sections import (
     Camera,
@@ -64,10 +65,12 @@ class Settings(Section):
         expected="a map of up to 16 signals",
         schema={"additionalProperties": False},
         max_length=16,
+        validate_default=True,  # triggers may be in each other's way, too
     )
     mqtt: Mqtt = key(REQUIRED, "The broker.")
     models: Models = Field(default=Models(), description="Model bundles.")
     outbox: Outbox = Field(default=Outbox(), description="What waits for the broker.")
+    review: Review = Field(default=Review(), description="The page on which people label pictures.")
     telemetry: Telemetry = Field(default=Telemetry(), description="Numbers that are sent regularly.")
     device: DeviceKeys = Field(default=DeviceKeys(), description="The machine.")
     storage: Storage = Field(default=Storage(), description="Where things are kept.")
@@ -78,7 +81,9 @@ class Settings(Section):
     def _signals_tell_of_cameras_that_exist(
         cls, value: collections.abc.Mapping[str, Signal], info: ValidationInfo
     ) -> collections.abc.Mapping[str, Signal]:
-        problem = fault_of_signals(value, tuple(info.data["cameras"])) if "cameras" in info.data else None
+        cameras: collections.abc.Mapping[str, Camera] = info.data.get("cameras", {})
+        addresses: AddressBook | None = (info.context or {}).get("addresses")
+        problem = fault_of_signals(value, cameras, addresses) if cameras else None
         if problem is not None:
             raise refuse(*problem)
         return value
@@ -109,16 +114,15 @@ class Settings(Section):
 def load(
     path: Path,
     *,
-    check_address: Callable[[str, str], str | None] | None = None,
+    addresses: AddressBook | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
     secrets_of: Collection[str] | None = None,
 ) -> Settings:
     """The settings of a file.
 
-    `check_address(kind, text)` says what is wrong with the address of a "source", "trigger" or "signal", or None:
-    capture and line know the addresses, and config lies below them. `environment` is os.environ unless handed in; it is
-    read for secrets only. `secrets_of` names the sections whose secrets this process is given (`("mqtt",)` for sync):
-    those of others stay empty and are not missed.
+    `addresses` knows what is wrong with an address: capture and line do, and config lies below them; None: nobody is
+    asked. `environment` is os.environ unless handed in; it is read for secrets only. `secrets_of` names the sections
+    whose secrets this process is given (`("mqtt",)` for sync): those of others stay empty and are not missed.
 
     Raises:
         InvalidConfigError: the file cannot be read or has faults; every fault with its place.
@@ -130,14 +134,14 @@ def load(
         hint = "edge-agent init writes one; --config FILE names another" if isinstance(error, FileNotFoundError) else ""
         found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or "a fault"
         raise InvalidConfigError([fault_at(top, "", found, "a readable configuration", hint)]) from error
-    return loads(content, file=path, check_address=check_address, environment=environment, secrets_of=secrets_of)
+    return loads(content, file=path, addresses=addresses, environment=environment, secrets_of=secrets_of)
 
 
 def loads(
     content: bytes,
     *,
     file: Path,
-    check_address: Callable[[str, str], str | None] | None = None,
+    addresses: AddressBook | None = None,
     environment: collections.abc.Mapping[str, str] | None = None,
     secrets_of: Collection[str] | None = None,
     migrations: collections.abc.Mapping[int, Migration] = MIGRATIONS,
@@ -154,7 +158,7 @@ def loads(
         return secrets.find(name, place, key) if mine else ""
 
     plain, found = values(merged, find_secret)
-    context = {"check_address": check_address, "directory": directory, "profiles": profile_names()}
+    context = {"addresses": addresses, "directory": directory, "profiles": profile_names()}
     try:
         settings = Settings.model_validate(plain, context=context)
     except ValidationError as error:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
-from edge_agent.config.sections import Address, Name, Password, address_fault
+from edge_agent.config.keys import REQUIRED, AddressBook, Apply, FilePath, Section, key, refuse
+from edge_agent.config.sections import Address, Camera, Name, Password, address_fault
 
 
 class Signal(Section):
@@ -111,18 +111,23 @@ class Signal(Section):
         return value
 
 
-def fault_of_signals(signals: Mapping[str, Signal], cameras: tuple[str, ...]) -> tuple[str, str] | None:
+def fault_of_signals(
+    signals: Mapping[str, Signal], cameras: Mapping[str, Camera], addresses: AddressBook | None
+) -> tuple[str, str] | None:
     """What does not fit between the signals and the cameras: (expected, hint), None when all does."""
+    told = {name: signal.cameras or tuple(cameras) for name, signal in signals.items()}
     for name, signal in signals.items():
         where = f"in {name}.cameras"
-        unknown = next((camera for camera in signal.cameras or () if camera not in cameras), None)
+        unknown = next((camera for camera in told[name] if camera not in cameras), None)
         if unknown is not None:
             return f"cameras of this file, not {unknown!r}, {where}", f"the cameras are {', '.join(cameras)}"
-        told = signal.cameras or cameras
-        if len(set(told)) != len(told):
+        if len(set(told[name])) != len(told[name]):
             return f"each camera once {where}", ""
-        if len(told) > 1 and signal.to.startswith("gpio:"):
+        if len(told[name]) > 1 and signal.to.startswith("gpio:"):
             return f"one camera {where}", "GPIO lines show one verdict; give each camera its own signal"
-        if len(told) > 1 and signal.to.startswith("opc.tcp:") and "{camera}" not in signal.to:
+        if len(told[name]) > 1 and signal.to.startswith("opc.tcp:") and "{camera}" not in signal.to:
             return f"one camera {where}", "its nodes show one verdict; write {camera} in node=, or one signal each"
-    return None
+    triggers = {name: camera.trigger for name, camera in cameras.items() if camera.trigger is not None}
+    places = {name: (signal.to, told[name]) for name, signal in signals.items()}
+    meeting = addresses.overlap(triggers, places) if addresses is not None else None
+    return None if meeting is None else ("room of its own for each signal and acknowledgement", meeting)

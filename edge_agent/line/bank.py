@@ -32,7 +32,7 @@ class Bank:
         self._lock = threading.RLock()
         self._values: dict[Table, dict[int, int]] = {table: {} for table in Table}
         self._writable: dict[Table, set[int]] = {table: set() for table in Table}
-        self._listeners: dict[tuple[Table, int], Callable[[], None]] = {}
+        self._listeners: dict[tuple[Table, int], list[Callable[[], None]]] = {}
         self._heard_s: float | None = None
 
     def declare(self, cells: Cells, *, writable: bool) -> None:
@@ -46,11 +46,11 @@ class Bank:
     def listen(self, cell: Cells, listener: Callable[[], None]) -> None:
         """Have `listener` called after each write of the PLC that touches `cell`."""
         with self._lock:
-            self._listeners[cell.table, cell.start] = listener
+            self._listeners.setdefault((cell.table, cell.start), []).append(listener)
 
-    def unlisten(self, cell: Cells) -> None:
+    def unlisten(self, cell: Cells, listener: Callable[[], None]) -> None:
         with self._lock:
-            self._listeners.pop((cell.table, cell.start), None)
+            self._listeners[cell.table, cell.start].remove(listener)
 
     def read(self, cells: Cells) -> tuple[int, ...]:
         """The values of declared cells."""
@@ -93,7 +93,7 @@ class Bank:
         if request.values is None:
             return []
         found = ((request.cells.table, number) for number in range(request.cells.start, request.cells.stop))
-        return [self._listeners[key] for key in found if key in self._listeners]
+        return [listener for key in found for listener in self._listeners.get(key, ())]
 
 
 class BankSession:

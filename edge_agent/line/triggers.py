@@ -144,7 +144,7 @@ class ServedTrigger:
         self._line.note(False, "the trigger is served")
 
     def close(self) -> None:
-        self._bank.unlisten(self._address.cell)
+        self._bank.unlisten(self._address.cell, self._written)
 
     def _written(self) -> None:
         seen_s = self._line.clock.mono_s()

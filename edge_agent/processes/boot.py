@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from edge_agent.clock import Clock, SystemClock
+from edge_agent.config.keys import AddressBook
 from edge_agent.config.settings import Settings, load
 from edge_agent.processes.logs import configure_logging
 from edge_agent.storage import storage_faults
@@ -39,7 +39,7 @@ def boot(
     config_file: Path,
     *,
     secrets_of: tuple[str, ...] | None = None,
-    check_address: Callable[[str, str], str | None] | None = None,
+    addresses: AddressBook | None = None,
 ) -> Boot:
     """Read the configuration, start the log, make the directories, catch the signals. Main thread only.
 
@@ -49,7 +49,7 @@ def boot(
         ConfigError: the configuration has faults.
         StorageReadOnlyError, StorageFullError: the state or runtime directory cannot be made.
     """
-    settings = load(config_file, check_address=check_address, secrets_of=secrets_of)
+    settings = load(config_file, addresses=addresses, secrets_of=secrets_of)
     clock = SystemClock()
     begin_log(process, settings, clock)
     make_directories(settings)

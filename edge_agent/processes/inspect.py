@@ -25,7 +25,7 @@ from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.line.exchange import Exchange
 from edge_agent.models.store import ModelStore
-from edge_agent.processes.addresses import address_fault
+from edge_agent.processes.addresses import Addresses
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
@@ -65,7 +65,7 @@ def main(config_file: Path) -> int:
         ConfigError, AlreadyRunningError: a person has to act first.
         StorageReadOnlyError, StorageFullError, TransientError: the state directory cannot be used now.
     """
-    started = boot("inspect", config_file, check_address=address_fault, secrets_of=SECRETS)
+    started = boot("inspect", config_file, addresses=Addresses(), secrets_of=SECRETS)
     storage = started.settings.storage
     with lock_file(storage.state_dir / "inspect.lock", "inspect process"):
         bell_path = storage.runtime_dir / INSPECT_BELL
@@ -193,7 +193,7 @@ class _Process:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            settings = load(self._started.config_file, check_address=address_fault, secrets_of=SECRETS)
+            settings = load(self._started.config_file, addresses=Addresses(), secrets_of=SECRETS)
             waiting = self._floor.reload(settings)
         except ConfigError as error:
             log.error("config=refused reason=%s", error)  # noqa: TRY400 - the message is the whole story

@@ -110,11 +110,21 @@ def test_a_line_of_a_fault_can_be_clicked_in_an_editor():
     assert str(fault) == expected
 
 
-def test_the_source_of_a_camera_is_checked_by_whoever_knows_sources():
-    def check(kind: str, source: str) -> str | None:
-        return None if kind != "source" or source.startswith("v4l2:") else "only v4l2 here"
+class Knowing:
+    """An address book that knows sources only."""
 
-    fault = the_fault(SMALLEST, check_address=check)
+    def __init__(self, check):
+        self._check = check
+
+    def fault(self, kind, text):
+        return self._check(text) if kind == "source" else None
+
+    def overlap(self, triggers, signals):
+        return None
+
+
+def test_the_source_of_a_camera_is_checked_by_whoever_knows_sources():
+    fault = the_fault(SMALLEST, addresses=Knowing(lambda text: None if text.startswith("v4l2:") else "only v4l2 here"))
     assert (fault.key, fault.line, fault.column) == ("cameras.press-3-top.source", 5, 13)
     assert fault.hint == "only v4l2 here"
 
@@ -124,7 +134,7 @@ def test_credentials_in_an_address_are_never_repeated():
     assert "hunter2" not in repr(read(text))
     assert "hunter2" not in read(text).as_yaml()
     assert "hunter2" in read(text).cameras["press-3-top"].source
-    fault = the_fault(text, check_address=lambda _kind, _text: "no")
+    fault = the_fault(text, addresses=Knowing(lambda _: "no"))
     assert "hunter2" not in str(fault)
     assert "rtsp://***@10.0.0.12/stream1" in str(fault)
     assert "hunter2" not in str(the_fault(SMALLEST.replace("mqtts://", "mqtts://user:hunter2@")))

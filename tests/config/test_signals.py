@@ -5,14 +5,10 @@ import pytest
 from edge_agent.config.diff import cameras_to_reopen, diff
 from edge_agent.config.keys import Apply
 from edge_agent.config.reference import SMALLEST
-from edge_agent.line.addresses import signal_fault, trigger_fault
+from edge_agent.processes.addresses import Addresses
 from tests.config.samples import read, smallest, the_fault
 
 PLC = "modbus://10.0.0.20/holding/100"
-
-
-def check(kind, text):
-    return {"trigger": trigger_fault, "signal": signal_fault}.get(kind, lambda _: None)(text)
 
 
 def signal(keys):
@@ -20,7 +16,7 @@ def signal(keys):
 
 
 def test_a_signal_needs_no_more_than_where_verdicts_go():
-    plc = read(signal(f"to: '{PLC}'"), check_address=check).signals["plc"]
+    plc = read(signal(f"to: '{PLC}'"), addresses=Addresses()).signals["plc"]
 
     assert (plc.cameras, plc.after, plc.fail_safe, plc.heartbeat_ms, plc.stall_ms) == (
         None,
@@ -33,7 +29,7 @@ def test_a_signal_needs_no_more_than_where_verdicts_go():
 
 def test_a_camera_may_be_triggered():
     text = smallest(camera="    trigger: mqtt\n    trigger_timeout_ms: 250\n    verdict_within_ms: 500\n")
-    camera = read(text, check_address=check).cameras["press-3-top"]
+    camera = read(text, addresses=Addresses()).cameras["press-3-top"]
 
     assert (camera.trigger, camera.trigger_timeout_ms, camera.trigger_delay_ms, camera.verdict_within_ms) == (
         "mqtt", 250, 0, 500,
@@ -56,7 +52,7 @@ def test_a_camera_may_be_triggered():
     ],
 )
 def test_what_does_not_fit_a_signal_is_told_where_it_stands(keys, key, words):
-    fault = the_fault(signal(keys), check_address=check)
+    fault = the_fault(signal(keys), addresses=Addresses())
 
     assert fault.key == key
     assert words in str(fault)
@@ -66,17 +62,59 @@ def test_one_verdict_has_no_room_for_two_cameras():
     two = smallest(
         camera="  side: {source: synthetic:good}\n", top="signals: {lamp: {to: 'gpio:/dev/gpiochip0?pass=1'}}\n"
     )
-    assert "GPIO lines show one verdict" in str(the_fault(two, check_address=check))
+    assert "GPIO lines show one verdict" in str(the_fault(two, addresses=Addresses()))
     nodes = two.replace("gpio:/dev/gpiochip0?pass=1", "opc.tcp://plc?node=ns=2;s=Edge.*")
-    assert "write {camera} in node=" in str(the_fault(nodes, check_address=check))
-    assert read(nodes.replace("Edge.*", "{camera}.*"), check_address=check).signals
+    assert "write {camera} in node=" in str(the_fault(nodes, addresses=Addresses()))
+    assert read(nodes.replace("Edge.*", "{camera}.*"), addresses=Addresses()).signals
 
 
 def test_a_wrong_trigger_is_told_where_it_stands():
-    fault = the_fault(smallest(camera="    trigger: modbus://plc/coils/1\n"), check_address=check)
+    fault = the_fault(smallest(camera="    trigger: modbus://plc/coils/1\n"), addresses=Addresses())
 
     assert fault.key == "cameras.press-3-top.trigger"
     assert "the form is modbus://HOST" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "signals", "words"),
+    [
+        (
+            "mqtt",
+            {"a": PLC, "b": "modbus://10.0.0.20/holding/123"},
+            "signal a (block of press-3-top), holding/100:24 and",
+        ),
+        (f"{PLC}?part=holding/20:4", {"a": PLC}, "the trigger of press-3-top, holding/100 and signal a"),
+        (
+            "modbus://10.0.0.20/coil/0?part=holding/110:4",
+            {"a": PLC},
+            "the trigger of press-3-top (part), holding/110:4",
+        ),
+        (
+            "modbus://10.0.0.20/coil/0?ack=coil/0",
+            {},
+            "the trigger of press-3-top, coil/0 and the trigger of press-3-top (ack)",
+        ),
+        ("gpio:/dev/gpiochip0/5", {"a": "gpio:/dev/gpiochip0?pass=5"}, "signal a (pass) meet at /dev/gpiochip0"),
+        ("mqtt", {"a": "opc.tcp://plc?node=i=*", "b": "opc.tcp://plc:4840?node=i=*"}, "signal a and signal b meet"),
+    ],
+)
+def test_what_would_overwrite_one_another_is_refused(trigger, signals, words):
+    places = "".join(f"  {name}: {{to: '{to}'}}\n" for name, to in signals.items())
+    text = smallest(camera=f"    trigger: {trigger}\n", top=f"signals:\n{places}" if signals else "")
+
+    fault = the_fault(text, addresses=Addresses())
+
+    assert fault.key == "signals"
+    assert words in str(fault)
+
+
+def test_other_units_tables_and_registers_are_in_nobodys_way():
+    text = smallest(
+        camera="    trigger: modbus://10.0.0.20/coil/100?part=holding/124:4&ack=coil/101\n",
+        top=f"signals:\n  a: {{to: '{PLC}'}}\n  b: {{to: '{PLC}?unit=2'}}\n  c: {{to: 'socket:line'}}\n"
+        "  d: {to: 'modbus-server://10.0.0.20:502/holding/100'}\n",
+    )
+    assert len(read(text, addresses=Addresses()).signals) == 4
 
 
 def test_a_signal_that_comes_goes_or_changes_reopens_no_camera():
