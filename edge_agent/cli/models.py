@@ -62,6 +62,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--name", default=DEFAULT_NAME, help="name of the model (default %(default)s)")
     build.add_argument("--version", default="1", help="version of the bundle (default %(default)s)")
     build.add_argument("--size", type=int, default=224, metavar="PX", help="input height and width (default 224)")
+    build.add_argument(
+        "--features",
+        choices=("stages", "blocks"),
+        default="stages",
+        help="784 numbers a picture, or 1,808 (default %(default)s; docs/learning.md says when the latter pay)",
+    )
     build.add_argument("--seed", type=int, default=0, help="seed of the synthetic line (default 0)")
     build.add_argument("--pictures", type=Path, metavar="DIR", help="further pictures to calibrate int8 on")
     build.add_argument("--to", type=Path, metavar="DIR", help="write the bundle here instead of into the store")
@@ -153,6 +159,7 @@ def _build(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         version=arguments.version,
         input_px=(arguments.size, arguments.size),
+        features=arguments.features,
         seed=arguments.seed,
         pictures=_pictures(arguments.pictures),
     )

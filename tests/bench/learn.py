@@ -67,6 +67,7 @@ class Split:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=224, metavar="PX", help="input height and width (default 224)")
+    parser.add_argument("--features", choices=("stages", "blocks"), default="stages", help="as in `models build`")
     parser.add_argument("--set", action="append", choices=SETS, help="only this set (may be given again)")
     parser.add_argument(
         "--judge", choices=("val", "test"), default="test", help="val: to search a setting (default test)"
@@ -77,7 +78,7 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
     names = options.given.set or list(SETS)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as directory:
-        store, model = _model(Path(directory), options.given.size, progress)
+        store, model = _model(Path(directory), options, progress)
         absent = [name for name in names if not (options.data / name / "manifest.csv").is_file()]
         for name in names:
             if name not in absent:
@@ -98,8 +99,9 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _model(directory: Path, size: int, progress: Progress) -> tuple[ModelStore, LoadedModel]:
-    plan = Plan(input_px=(size, size), parts=120, flavours=(U8S8,))
+def _model(directory: Path, options: Options, progress: Progress) -> tuple[ModelStore, LoadedModel]:
+    size = options.given.size
+    plan = Plan(input_px=(size, size), features=options.given.features, parts=120, flavours=(U8S8,))
     build(directory / "bundle", plan, SystemClock().utc_s(), progress)
     store = ModelStore(directory / "models")
     return store, with_encoder(store.load(store.stage(directory / "bundle"), RuntimeOptions()))

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch")
 
 from edge_agent.models.build.bundle import Plan, build, synthetic_pictures  # noqa: E402 - needs torch
-from edge_agent.models.build.export import export_core, fp32_encoder  # noqa: E402
-from edge_agent.models.build.network import imagenet_network, same_padding  # noqa: E402
+from edge_agent.models.build.export import export_core, fp32_encoder, pools_of  # noqa: E402
+from edge_agent.models.build.network import imagenet_network, outputs_of, same_padding  # noqa: E402
 from edge_agent.models.build.quantise import quantise, widen_stem  # noqa: E402
 from edge_agent.models.store import ModelStore  # noqa: E402
 
@@ -77,6 +77,34 @@ def test_the_map_averages_to_its_part_of_the_vector(fp32, pictures):
     features = fp32.encode(pictures[0])
 
     np.testing.assert_allclose(features.map.mean(axis=(0, 1)), features.vector[160:272], rtol=1e-3, atol=1e-4)
+
+
+def test_the_means_of_all_blocks_hold_those_of_the_stages_and_the_same_map(fp32, pictures):
+    model = fp32_encoder(export_core(imagenet_network(SIZE, "blocks")))
+    features = Encoder.from_bytes(model.SerializeToString(), RuntimeOptions()).encode(pictures[0])
+    expected = fp32.encode(pictures[0])
+
+    names = [name for name, width in outputs_of("blocks") for _ in range(width)]
+    last = {name.split(".")[0]: name for name in names}
+    assert features.vector.shape == (1808,)
+    assert len(last) == 7
+    found = features.vector[np.isin(names, list(last.values()))]
+    np.testing.assert_allclose(found, expected.vector, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features.map, expected.map, rtol=1e-3, atol=1e-3)
+    mean = features.vector[np.array(names) == last["stage5"]]
+    np.testing.assert_allclose(features.map.mean(axis=(0, 1)), mean, rtol=1e-3, atol=1e-4)
+
+
+def test_an_encoder_says_of_what_its_features_are(core):
+    blocks = fp32_encoder(export_core(imagenet_network(SIZE, "blocks")))
+
+    assert pools_of(fp32_encoder(core)) == "stages"
+    assert pools_of(blocks) == "blocks"
+
+
+def test_unknown_features_are_refused():
+    with pytest.raises(BadBundleError, match="'corners' are unknown; known are stages, blocks"):
+        imagenet_network(SIZE, "corners")
 
 
 def test_the_wide_stem_is_the_same_sum(core, rng):
@@ -142,6 +170,17 @@ def test_a_built_bundle_is_vetted_activated_and_reproduces_its_golden_vectors_in
         assert store.activate("surface", digest, RuntimeOptions(), flavour).flavour == flavour
     assert set(result.manifest.classes) == {"ok", "scratch", "pit", "stain", "crack"}
     assert result.manifest.trained_on == "synthetic-line"
+
+
+def test_a_bundle_of_all_blocks_is_taken_too(tmp_path):
+    plan = Plan(input_px=(64, 64), features="blocks", parts=40, calibration=4, flavours=("u8s8",))
+
+    build(tmp_path / "bundle", plan, created_utc_s=1.79e9)
+    store = ModelStore(tmp_path / "models")
+    model = store.activate("surface", store.stage(tmp_path / "bundle"), RuntimeOptions())
+
+    assert model.manifest.features.dimension == model.code.dimension == 1808
+    assert model.manifest.features.map_block == "stage5.3"
 
 
 def test_the_head_names_parts_it_never_saw_far_better_than_chance(built):

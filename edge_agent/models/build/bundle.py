@@ -31,13 +31,14 @@ from edge_agent.learn.solve import fit_head
 from edge_agent.models import arrays, bundle
 from edge_agent.models.build.export import export_core, fp32_encoder
 from edge_agent.models.build.network import (
-    MAP_STAGE,
-    STAGES,
+    STAGE_POOLS,
     WEIGHTS_LICENCE,
     WEIGHTS_PACKAGE,
     WEIGHTS_SHA256,
     FeatureNetwork,
     imagenet_network,
+    map_name,
+    outputs_of,
 )
 from edge_agent.models.build.quantise import SYMMETRIC, U8S8, quantise
 from edge_agent.models.build.reference import reference_pictures
@@ -71,12 +72,14 @@ Progress = Callable[[str, int, int], None]  # what, done, of how many
 class Plan:
     """What to build. `parts` synthetic parts make the head, a third as many judge it; `calibration` set the ranges.
 
-    `pictures` are further calibration pictures, uint8 [h, w, 3] BGR of any size.
+    `pictures` are further calibration pictures, uint8 [h, w, 3] BGR of any size. `features` says what the vector is
+    made of, one of `network.POOLS`.
     """
 
     name: str = "surface"
     version: str = "1"
     input_px: tuple[int, int] = (224, 224)
+    features: str = STAGE_POOLS
     seed: int = 0
     parts: int = 600
     calibration: int = 60
@@ -126,7 +129,9 @@ def build(directory: Path, plan: Plan, created_utc_s: float, progress: Progress 
     """
     licence = f"encoder weights: {WEIGHTS_LICENCE} ({WEIGHTS_PACKAGE})"
     weights = Weights(
-        network=imagenet_network(plan.input_px), sha256=WEIGHTS_SHA256, licences=(licence, "head: Apache-2.0")
+        network=imagenet_network(plan.input_px, plan.features),
+        sha256=WEIGHTS_SHA256,
+        licences=(licence, "head: Apache-2.0"),
     )
     return assemble(directory, plan, weights, _synthetic_lesson(plan, progress), created_utc_s, progress)
 
@@ -300,7 +305,7 @@ def _manifest(
     plan: Plan, contents: dict[str, bytes], head: LinearHead, provenance: Provenance, created: str
 ) -> Manifest:
     files = {name: bundle.describe(content, name) for name, content in contents.items()}
-    blocks = tuple(FeatureBlock(name=f"stage{number}", width=stage.width) for number, stage in enumerate(STAGES, 1))
+    blocks = tuple(FeatureBlock(name=name, width=width) for name, width in outputs_of(plan.features))
     return Manifest(
         name=plan.name,
         version=plan.version,
@@ -308,7 +313,7 @@ def _manifest(
         kind="classifier",
         input_px=plan.input_px,
         encoders={flavour: files[f"encoder-{flavour}.onnx"] for flavour in plan.flavours},
-        features=FeatureLayout(blocks=blocks, map_block=blocks[MAP_STAGE].name),
+        features=FeatureLayout(blocks=blocks, map_block=map_name([block.name for block in blocks])),
         head=files["head.safetensors"],
         classes=head.classes,
         good_classes=tuple(sorted(head.good_classes)),

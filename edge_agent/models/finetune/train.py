@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from edge_agent.clock import Clock
 from edge_agent.errors import BadBundleError, RefusedError
-from edge_agent.models.build.network import PIXEL_MEAN, PIXEL_SCALE, FeatureNetwork
+from edge_agent.models.build.export import pools_of
+from edge_agent.models.build.network import PIXEL_MEAN, PIXEL_SCALE, STAGE_POOLS, FeatureNetwork
 from edge_agent.models.finetune.checkpoint import Checkpoint
 from edge_agent.models.finetune.job import Job
 from edge_agent.models.finetune.plan import batch_of, learning_rate, steps_per_epoch, varied
@@ -198,7 +199,7 @@ def network_of(encoder: bytes, input_px: tuple[int, int]) -> FeatureNetwork:
     """
     model: ModelProto = onnx.load_from_string(encoder)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    network = FeatureNetwork(input_px)
+    network = FeatureNetwork(input_px, pools_of(model))
     wanted = network.state_dict()
     missing = [name for name in wanted if NAMED + name not in constants]
     if missing:
@@ -216,9 +217,11 @@ def network_of(encoder: bytes, input_px: tuple[int, int]) -> FeatureNetwork:
     return network
 
 
-def network_from(weights: Mapping[str, NDArray[np.float32]], input_px: tuple[int, int]) -> FeatureNetwork:
+def network_from(
+    weights: Mapping[str, NDArray[np.float32]], input_px: tuple[int, int], pools: str = STAGE_POOLS
+) -> FeatureNetwork:
     """The network of a finished run's weights (names as in `Checkpoint.weights`)."""
-    network = FeatureNetwork(input_px)
+    network = FeatureNetwork(input_px, pools)
     own = {name.removeprefix(NAMED): array for name, array in weights.items() if name.startswith(NAMED)}
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in own.items()})
     network.eval()
