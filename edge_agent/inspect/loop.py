@@ -2,7 +2,8 @@
 
     FrameQueue --get--> each judge of the lane: (prepare) -> look -> assess -> decide --> the worst finding --> sinks
 
-Sinks are counters, outbox, line signal, evidence. How a camera's frames are judged, its lane says (inspect/lane.py).
+Sinks are line signal, counters and outbox; the witness comes last and sees the picture too (evidence). How a camera's
+frames are judged, its lane says (inspect/lane.py).
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class FrameSource(Protocol):
 
 Prepare = Callable[["NDArray[np.uint8]", Canvas], "NDArray[np.uint8]"]
 Sink = Callable[[Inspection], None]
+Witness = Callable[[Frame, Inspection], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,7 @@ class InspectLoop:
         sinks: tuple[Sink, ...],
         clock: Clock,
         on_fault: Callable[[str, str], None],
+        witness: Witness = lambda _frame, _inspection: None,
     ) -> None:
         self.lanes = lanes
         self.steps = 0
@@ -84,6 +87,7 @@ class InspectLoop:
         self._sinks = sinks
         self._clock = clock
         self._on_fault = on_fault
+        self._witness = witness
         self._memories: dict[tuple[str, str], Memory] = {}  # by camera and model
 
     def run(self, stop: threading.Event) -> None:
@@ -98,9 +102,11 @@ class InspectLoop:
             self.steps += 1
             return False
         try:
-            self._emit(self._judge(frame))
+            inspection = self._judge(frame)
+            self._emit(inspection)
         finally:
             self._frames.done(frame)
+        self._witness(frame, inspection)
         self.steps += 1
         return True
 

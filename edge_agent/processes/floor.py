@@ -18,6 +18,7 @@ from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.identities import EXCHANGED, Identities
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.models_in_use import Done, ModelsInUse
@@ -40,6 +41,7 @@ class Parts:
     signals: SignalCrew
     pictures: PictureWatch
     identities: Identities
+    evidence: EvidenceDesk
     models: ModelsInUse
     book: LaneBook
     counters: Counters
@@ -79,6 +81,7 @@ class InspectFloor:
         before = self.parts.loop.lanes
         lanes = self.parts.book.build(self.settings.cameras, self.parts.models.models, self.overrides)
         self.parts.loop.lanes = lanes
+        self.parts.evidence.declare(self.parts.models.models)
         for name, lane in lanes.items():
             known = before.get(name)
             if known is not None and known.grounds != lane.grounds:
@@ -95,6 +98,7 @@ class InspectFloor:
         gone = set(self.settings.cameras) - set(settings.cameras)
         reopened = cameras_to_reopen(changes)
         self.settings = settings
+        self.parts.evidence.settle(settings)
         self._settle_overrides()
         self.parts.models.watch(self.model_names)
         for name in gone:

@@ -29,6 +29,7 @@ from edge_agent.processes.addresses import Addresses
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.floor import InspectFloor, Parts
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.heart import Body, Heart
@@ -97,6 +98,7 @@ class _Process:
             options=_writer_options(settings),
         )
         self._desk = AlarmDesk(file=state_dir / "alarms-inspect.json", clock=clock, publish=self._writer.put)
+        self._evidence = EvidenceDesk(settings, clock, np.random.default_rng(), self._note)
         counters, queue, exchange = Counters(), FrameQueue(clock), Exchange(runtime_dir, clock)
         self._signals = SignalCrew(exchange, steps=lambda: loop.steps, note=self._note, clock=clock)
         loop = InspectLoop(
@@ -107,6 +109,7 @@ class _Process:
             sinks=(self._signals.sink, counters, self._publish),
             clock=clock,
             on_fault=self._model_fault,
+            witness=self._evidence.witness,
         )
         pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note)
         identities = Identities(state_dir / "cameras.json", self._note)
@@ -130,6 +133,7 @@ class _Process:
             signals=self._signals,
             pictures=pictures,
             identities=identities,
+            evidence=self._evidence,
             models=models,
             book=LaneBook(GoodOnlyFiles(state_dir / "good-only")),
             counters=counters,
@@ -215,6 +219,9 @@ class _Process:
         if self._thread.ident is not None:
             self._thread.join(STOP_COMMIT_S)
         self._signals.stop_all()
+        forgotten = self._evidence.close(STOP_COMMIT_S)
+        if forgotten:
+            log.warning("evidence=unkept pictures=%d", forgotten)
         lost = self._writer.close(STOP_COMMIT_S)
         if lost:
             log.error("outbox=uncommitted messages=%d", lost)

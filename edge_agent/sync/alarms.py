@@ -67,6 +67,21 @@ ALARM_CODES: Mapping[str, AlarmCode] = {
         "The outbox reached its limit of bytes or age; the least important messages are being dropped and counted.",
         "Restore the connection to the broker, or raise the outbox limits.",
     ),
+    "evidence-full": _code(
+        _WARNING,
+        "The evidence store is full of pictures that may not go, or the disk is full; nothing new is kept.",
+        "Raise `evidence.limit_bytes`, free disk space, or release holds (`edge-agent evidence stats`).",
+    ),
+    "evidence-damaged": _code(
+        _WARNING,
+        "The database of the evidence store is damaged, or it and its pictures do not belong together.",
+        "Mount what is missing, or run `edge-agent evidence repair`; inspection goes on without it.",
+    ),
+    "evidence-fault": _code(
+        _WARNING,
+        "The evidence store cannot be written for another reason; pictures for labels are lost, verdicts are not.",
+        "Look at the text and the system journal; the disk may be failing.",
+    ),
     "camera-lost": _code(_CRITICAL, "A camera cannot be opened.", "Check its power, cable, address and password."),
     "camera-stalled": _code(
         _CRITICAL, "A camera is connected and gives no pictures.", "It is being reopened; check its network load."

@@ -93,7 +93,8 @@ def test_black_frozen_and_moved_pictures_are_held_with_the_reason_and_an_alarm_u
     gateway.start()
     until(lambda: gateway.camera("top")["picture"] == "healthy")  # known before the first picture
     assert line.see(*(shot(seed) for seed in range(600, 610)))[-1] == ("HOLD", "moved")
-    assert gateway.report("status")["inspect"]["cameras"]["top"]["picture"] == "moved"
+    # The snapshot is written once a second.
+    until(lambda: gateway.report("status")["inspect"]["cameras"]["top"]["picture"] == "moved")
 
 
 def test_a_stream_that_is_a_film_in_a_loop_is_noticed(gateway_with, witness):
