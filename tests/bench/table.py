@@ -138,6 +138,41 @@ ROWS: dict[str, tuple[Row, ...]] = {
             target="no growth",
         ),
     ),
+    "learn": (
+        Row(
+            what="head from sums of all plants, frozen int8 encoder, macro-F1 on the test split (95 % of draws)",
+            value=lambda r: ", ".join(
+                f"{name} {r['f1_pooled'][name]:.3f} ({low:.3f} to {high:.3f})"
+                for name, (low, high) in r["f1_pooled_95"].items()
+            ),
+            target="steelmp >= .985, pcbmp >= .84",
+        ),
+        Row(
+            what="the same from one plant's labels alone, least and best plant",
+            value=lambda r: ", ".join(
+                f"{name} {min(single.values()):.2f} to {max(single.values()):.2f}"
+                for name, single in r["f1_single"].items()
+            ),
+            target="report",
+        ),
+        Row(
+            what="recall of defects at 2 % false alarms; steelmp has no good parts",
+            value=lambda r: ", ".join(
+                f"{name} {recall:.3f}" for name, recall in r["recall_at_2pct_fa"].items() if recall is not None
+            ),
+            target="report",
+        ),
+        Row(
+            what="AUROC of a defect class that was never labelled, mean over classes",
+            value=lambda r: ", ".join(f"{name} {found['mean']:.2f}" for name, found in r["unknown_auroc"].items()),
+            target="report",
+        ),
+        Row(
+            what="1,000 labels to a head in the store, features at hand, 1 thread",
+            value=lambda r: f"{r['label_to_head_s']:.2f} s",
+            target="<= 3 s",
+        ),
+    ),
     "goodonly": (
         Row(
             what="good-only start, AUROC on the test split (recall at 2 % false alarms)",
