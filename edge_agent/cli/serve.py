@@ -9,7 +9,7 @@ SUMMARY = "run one process of the gateway"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("process", choices=("inspect", "sync", "learn"), help="which process")
+    parser.add_argument("process", choices=("inspect", "sync", "learn", "review"), help="which process")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
 
 
@@ -28,6 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         from edge_agent.processes.sync import main as sync
 
         return sync(config_file)
+    if arguments.process == "review":
+        from edge_agent.processes.review import main as review
+
+        return review(config_file)
     from edge_agent.processes.learn import main as learn
 
     return learn(config_file)

@@ -44,6 +44,7 @@ class Wanted:
     until_utc_s: float | None = None
     part: str | None = None
     labelled_by: str | None = None
+    text: str | None = None  # within the id, part, recipe, group or model's label, capitals or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,8 @@ def _condition(wanted: Wanted) -> tuple[str, list[Any]]:
         "captured_utc_s < ?": wanted.until_utc_s,
         "part = ?": wanted.part,
         "EXISTS (SELECT 1 FROM label_event AS said WHERE said.sample = sample.id AND said.by = ?)": wanted.labelled_by,
+        "instr(lower(id || ' ' || COALESCE(part, '') || ' ' || COALESCE(recipe, '') || ' ' || physical_group || ' '"
+        " || COALESCE(label, '')), lower(?)) > 0": wanted.text,
     }
     asked = {test: value for test, value in tests.items() if value is not None}
     return ("WHERE " + " AND ".join(asked) if asked else ""), list(asked.values())
