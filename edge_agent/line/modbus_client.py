@@ -46,7 +46,7 @@ class ModbusClient:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             self.close()
-            raise LineError(f"{self.where}: no connection ({error})") from error
+            raise LineError(f"{self.where}: no connection ({error.strerror or error})") from error
 
     def close(self) -> None:
         """Let go; also twice."""
@@ -78,7 +78,11 @@ class ModbusClient:
         except OSError as error:
             self.close()
             silent = isinstance(error, TimeoutError)
-            reason = f"no answer within {self._timeout_s * 1e3:.0f} ms" if silent else f"connection lost ({error})"
+            reason = (
+                f"no answer within {self._timeout_s * 1e3:.0f} ms"
+                if silent
+                else f"connection lost ({error.strerror or error})"
+            )
             raise LineError(f"{self.where}: {reason}") from error
         except LineError as error:
             self.close()

@@ -264,7 +264,7 @@ class _Link:
                 self.latencies_ms.append((now_s - numbered.inspection.trigger.mono_s) * 1e3)
         if not self.connected:
             self.connected, self.reason, self._failures = True, "", 0
-            self._note(False, "the line is told again")
+            self._note(False, "the line is told")
         return True
 
     def farewell(self, outputs: Mapping[str, Output]) -> None:

@@ -98,7 +98,7 @@ class PolledTrigger:
             return clock.mono_s() + backoff_s(self._failures)
         if self._failures != 0:
             self._failures = 0
-            self._line.note(False, "the trigger is read again")
+            self._line.note(False, "the trigger is read")
         return max(due_s + self._address.poll_s, clock.mono_s())
 
     def _look(self) -> None:

@@ -32,8 +32,8 @@ class LineHealth:
             if self._told is active:
                 return
             self._told = active
-            level = logging.WARNING if active else logging.INFO
-            log.log(level, "%s=%s active=%s reason=%s", self._code, self._subject, active, text)
+            if not active:  # a loss is told by the alarm desk
+                log.info("%s=%s event=works reason=%s", self._code.removesuffix("-lost"), self._subject, text)
             self._note(Condition(code=self._code, subject=self._subject, active=active, text=text))
 
     def end(self) -> None:
