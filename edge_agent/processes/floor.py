@@ -69,9 +69,10 @@ class InspectFloor:
 
         `progress` hears what a long start waits for.
         """
+        # The line first: a model may take minutes to be built, and meanwhile what an earlier run left must not stand.
+        self._tell_line()
         self.parts.models.start(self.model_names, progress)
         self.relane()
-        self._tell_line()
         self.parts.identities.settle(self.settings.cameras)
         for name in self.settings.cameras:
             self._start_camera(name)

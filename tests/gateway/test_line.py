@@ -284,3 +284,11 @@ def test_status_shows_triggers_and_signals(gateway_with, line, plc):
     text = gateway.cli("status", "--once").stdout
     assert "A-17" in text
     assert "plc" in text
+
+
+def test_without_a_model_the_line_is_told_hold_and_why(gateway_with, line, plc):
+    gateway_with({"top": line}, signals={"plc": told(plc)}, models=None).start("inspect")
+
+    until(lambda: plc.block(BLOCK).state == RUNNING and plc.block(BLOCK).sequence > 3)
+
+    assert (plc.block(BLOCK).verdict, plc.block(BLOCK).reason) == (HOLD, 5)
