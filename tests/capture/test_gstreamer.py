@@ -158,6 +158,7 @@ def test_an_element_that_fails_later_says_so(play):
         ("videotestsrc ! audioconvert", "could not link videotestsrc0 to audioconvert0"),
         ("videotestsrc ! appsink appsink", "2 appsinks, expected one"),
         ("appsink", "the pipeline is one element"),
+        ("videotestsrc num-buffers=0", "the stream ended before its first picture"),
         (
             "videotestsrc ! video/x-raw,format=NV12 ! appsink",
             "before the appsink comes video/x-raw, format=(string)NV12",

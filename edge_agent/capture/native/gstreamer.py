@@ -69,7 +69,8 @@ class PipelineStack:
         self._pipeline.set_state(Gst.State.PLAYING)
         self._puller.start()
         while not self._wait(0.1):
-            self._raise_trouble()
+            if self._raise_trouble() and not self._wait(0.1):
+                raise StackError("the stream ended before its first picture")
         self._live_clock = self._has_live_clock()
         return {"codec": codec, "decoder": _decoder(self._pipeline)}
 
@@ -165,7 +166,7 @@ class PipelineStack:
 
     def _offer(self) -> str:
         """What arrives before the appsink, and what it takes."""
-        peer = self._sink.get_static_pad("sink").get_peer()
+        peer = self._sink.get_static_pad("sink").get_peer() if self._sink is not None else None
         if peer is None:
             return ""
         offered = peer.query_caps(None).to_string()[:_MOST_CAPS_CHARACTERS]
@@ -185,7 +186,7 @@ class PipelineStack:
     def _hand_over(self, sample: Any, arrived_s: float) -> dict[str, Any]:
         buffer = sample.get_buffer()
         caps = sample.get_caps()
-        info = GstVideo.VideoInfo.new_from_caps(caps) if caps.get_structure(0).get_name() == "video/x-raw" else None
+        info = _video_info(caps)
         if info is None:
             raise StackError(
                 f"the appsink gets {caps.to_string()[:_MOST_CAPS_CHARACTERS]}, expected video/x-raw", REQUEST
@@ -217,6 +218,16 @@ class PipelineStack:
             return arrived_s
         moment_s = float(self._pipeline.get_base_time() + running) / 1e9
         return moment_s if arrived_s - _OLDEST_S <= moment_s <= arrived_s else arrived_s
+
+
+def _video_info(caps: Any) -> Any:
+    """Size and layout of pictures; None where these are none that lie in memory."""
+    if caps.get_structure(0).get_name() != "video/x-raw":
+        return None
+    if hasattr(GstVideo.VideoInfo, "new_from_caps"):
+        return GstVideo.VideoInfo.new_from_caps(caps)
+    info = GstVideo.VideoInfo()  # before GStreamer 1.20
+    return info if info.from_caps(caps) else None
 
 
 def _parse(text: str) -> Any:
