@@ -8,9 +8,11 @@ import threading
 import pytest
 from pymodbus.client import ModbusTcpClient
 
+from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.plc import Plc, block_of, free_port
 from tests.fakes.rtsp_server import RtspServer
 from tests.fakes.strange_server import StrangeServer
+from tests.gateway.conftest import SCRATCHED
 from tests.gateway.witness import without_gaps
 from tests.waiting import until
 
@@ -111,7 +113,10 @@ def test_when_the_broker_is_away_the_line_is_told_as_before(gateway_with, line, 
     assert not gateway.live("sync")["connected"]
 
 
-def test_a_plc_that_is_lost_is_an_alarm_and_the_other_camera_and_its_line_go_on(gateway_with, line, witness, plc):
+@pytest.mark.parametrize(("lose", "find"), [(Plc.kill, Plc.start), (Plc.stop, Plc.go)], ids=["killed", "silent"])
+def test_a_plc_that_is_lost_is_an_alarm_and_the_other_camera_and_its_line_go_on(
+    gateway_with, line, witness, plc, lose, find
+):
     with Plc() as other:
         cameras = {"top": triggered(line, plc), "side": triggered(line, other)}
         signals = {"one": told(plc, cameras=["top"]), "two": told(other, cameras=["side"])}
@@ -119,7 +124,7 @@ def test_a_plc_that_is_lost_is_an_alarm_and_the_other_camera_and_its_line_go_on(
         until(lambda: plc.block(BLOCK).state == RUNNING and other.block(BLOCK).state == RUNNING)
         ask(plc, "before")
 
-        plc.kill()
+        lose(plc)
 
         until(lambda: (witness.alarm("signal-lost.one") or {}).get("state") == "active")
         until(lambda: (witness.alarm("trigger-lost.top") or {}).get("state") == "active")
@@ -128,8 +133,8 @@ def test_a_plc_that_is_lost_is_an_alarm_and_the_other_camera_and_its_line_go_on(
         until(lambda: not gateway.live("inspect")["signals"]["one"]["connected"])
         assert gateway.live("inspect")["signals"]["two"]["connected"]
 
-        plc.start()
-        block = until(lambda: (block := plc.block(BLOCK)).state == RUNNING and block)
+        find(plc)
+        block = until(lambda: (block := plc.block(BLOCK)).state == RUNNING and block.part != "before" and block)
         assert block.verdict == HOLD  # never the verdict that stood there before
         assert ask(plc, "after").part == "after"
         until(lambda: witness.alarm("signal-lost.one") is None and witness.alarm("trigger-lost.top") is None)
@@ -185,20 +190,24 @@ def test_a_gateway_that_is_stopped_says_so_to_the_line(gateway_with, line, plc):
     assert (block.state, block.verdict, block.part) == (STOPPED, HOLD, "")
 
 
-def test_a_camera_that_freezes_is_shown_as_stalled_while_the_heartbeat_goes_on(gateway_with, line, plc):
+def test_a_part_before_a_frozen_camera_is_held_by_name_while_heartbeat_and_other_camera_go_on(gateway_with, line, plc):
     with RtspServer(fps=15) as stream:
-        camera = {"source": stream.url, "stall_s": 1, "mode": "trained"}
+        camera = triggered({"source": stream.url, "stall_s": 1, "mode": "trained"}, plc, trigger_timeout_ms=500)
         gateway_with({"top": camera, "side": line}, signals={"plc": told(plc)}).start()
-        until(lambda: plc.block(BLOCK).state == RUNNING and plc.block(BLOCK).sequence > 3, 30)
+        until(lambda: plc.block(BLOCK).state == RUNNING, 30)
+        seen = ask(plc, "SEEN")
+        assert (seen.part, seen.reason == 13) == ("SEEN", False)
 
         stream.freeze()
 
-        frozen = until(lambda: (block := plc.block(BLOCK)).state == STALLED and block)
-        assert frozen.verdict == HOLD
-        until(lambda: plc.block(BLOCK).heartbeat != frozen.heartbeat)
+        until(lambda: plc.block(BLOCK).state == STALLED)
+        held = ask(plc, "UNSEEN")
+        assert (held.verdict, held.reason, held.part, held.state) == (HOLD, 13, "UNSEEN", STALLED)
+        until(lambda: plc.block(BLOCK).heartbeat != held.heartbeat)
         assert plc.block(BLOCK + 24).state == RUNNING
         stream.thaw()
         until(lambda: plc.block(BLOCK).state == RUNNING, 30)
+        assert ask(plc, "SEEN AGAIN").part == "SEEN AGAIN"
 
 
 def test_a_signal_that_is_changed_or_comes_is_made_anew_and_no_camera_loses_a_frame(gateway_with, line, witness, plc):
@@ -292,3 +301,14 @@ def test_without_a_model_the_line_is_told_hold_and_why(gateway_with, line, plc):
     until(lambda: plc.block(BLOCK).state == RUNNING and plc.block(BLOCK).sequence > 3)
 
     assert (plc.block(BLOCK).verdict, plc.block(BLOCK).reason) == (HOLD, 5)
+
+
+def test_an_opcua_server_is_told_verdicts_by_name(gateway_with, line):
+    with OpcUaServer() as server:
+        signal = told_at(f"{server.url}?node=ns=2;s=words.*")
+        gateway = gateway_with({"top": line}, signals={"scada": signal}).start("inspect")
+
+        values = until(lambda: (found := server.values("words"))["verdict"] == "FAIL" and found)
+        assert (values["state"], values["part"], values["reason"]) == ("RUNNING", SCRATCHED, "")
+        gateway.stop()
+        assert (server.values("words")["state"], server.values("words")["verdict"]) == ("STOPPED", "HOLD")
