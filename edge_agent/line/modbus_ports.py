@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_agent.errors import LineError
-from edge_agent.line.modbus import Cells, Table
+from edge_agent.line.modbus import Cells
 from edge_agent.line.modbus_client import ModbusClient
 from edge_agent.line.modbus_server import ModbusServer
-from edge_agent.line.signals import BLOCK_REGISTERS, Output, registers
+from edge_agent.line.signals import Output, registers
 
 # A PLC program asks in every cycle, or a few times a second. One that did not for so long does not hear us.
 QUIET_S = 5.0
-
-
-def blocks(table: Table, start: int, cameras: tuple[str, ...]) -> dict[str, Cells]:
-    """Each camera's block, one behind the other."""
-    return {
-        camera: Cells(table=table, start=start + place * BLOCK_REGISTERS, count=BLOCK_REGISTERS)
-        for place, camera in enumerate(cameras)
-    }
 
 
 class ModbusPort:

@@ -17,8 +17,8 @@ from edge_agent.line.addresses import (
 )
 from edge_agent.line.handshake import said, spans
 from edge_agent.line.modbus_client import ModbusClient
-from edge_agent.line.modbus_ports import blocks
 from edge_agent.line.modbus_server import check_port
+from edge_agent.line.signals import blocks
 
 # A PLC that is asked once may be busy just then: a check may wait longer than a poll does.
 PATIENCE_S = 2.0

@@ -17,7 +17,7 @@ from edge_agent.line.addresses import (
     parse_trigger,
 )
 from edge_agent.line.modbus import Cells
-from edge_agent.line.modbus_ports import blocks
+from edge_agent.line.signals import blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_agent.line.modbus import text_registers
+from edge_agent.line.modbus import Cells, Table, text_registers
 from edge_agent.records import HoldReason, Inspection, Verdict
 
 MAP_VERSION = 1
@@ -144,6 +144,14 @@ def registers(output: Output) -> tuple[int, ...]:
         0,  # reserved
         *text_registers(output.part or "", PART_REGISTERS),
     )
+
+
+def blocks(table: Table, start: int, cameras: tuple[str, ...]) -> dict[str, Cells]:
+    """Each camera's block, one behind the other."""
+    return {
+        camera: Cells(table=table, start=start + place * BLOCK_REGISTERS, count=BLOCK_REGISTERS)
+        for place, camera in enumerate(cameras)
+    }
 
 
 def fields(camera: str, output: Output) -> dict[str, int | str]:

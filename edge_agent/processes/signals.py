@@ -14,8 +14,9 @@ from edge_agent.line.exchange import Exchange, Note
 from edge_agent.line.login import Login
 from edge_agent.line.missing import MissingPort
 from edge_agent.line.modbus_client import ModbusClient
-from edge_agent.line.modbus_ports import BankPort, ModbusPort, blocks
+from edge_agent.line.modbus_ports import BankPort, ModbusPort
 from edge_agent.line.signaller import Port, Signaller, SignalPlan
+from edge_agent.line.signals import blocks
 from edge_agent.line.sockets import SocketPort
 from edge_agent.processes.line_health import LineHealth
 from edge_agent.processes.live import SignalLive

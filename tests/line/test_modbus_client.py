@@ -10,8 +10,8 @@ from edge_agent.errors import LineError
 from edge_agent.line.addresses import parse_trigger
 from edge_agent.line.modbus import Cells, ModbusRefusalError, Table, text_registers
 from edge_agent.line.modbus_client import ModbusClient
-from edge_agent.line.modbus_ports import ModbusPort, blocks
-from edge_agent.line.signals import LineEvent, first_output, moved, told
+from edge_agent.line.modbus_ports import ModbusPort
+from edge_agent.line.signals import LineEvent, blocks, first_output, moved, told
 from edge_agent.line.triggers import PolledTrigger, TriggerLine
 from edge_agent.records import Verdict
 from tests.fakes.plc import Plc, free_port

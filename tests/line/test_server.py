@@ -12,8 +12,8 @@ from edge_agent.errors import LineError
 from edge_agent.line.addresses import parse_trigger
 from edge_agent.line.exchange import Exchange
 from edge_agent.line.modbus import Cells, Table
-from edge_agent.line.modbus_ports import BankPort, blocks
-from edge_agent.line.signals import LineEvent, first_output, moved, told
+from edge_agent.line.modbus_ports import BankPort
+from edge_agent.line.signals import LineEvent, blocks, first_output, moved, told
 from edge_agent.line.sockets import MOST_LINE_BYTES, SocketPort
 from edge_agent.line.stream_server import MOST_CLIENTS
 from edge_agent.line.triggers import ServedTrigger, SocketTrigger, TriggerLine
