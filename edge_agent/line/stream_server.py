@@ -20,7 +20,7 @@ from edge_agent.line.backoff import backoff_s
 
 log = logging.getLogger(__name__)
 
-# A line has a PLC, a panel and a laptop; a scanner that opens connections without end must not use up our files.
+# A line has a PLC, a panel and a laptop; who opens connections without end must not use up our files.
 MOST_CLIENTS = 16
 RECEIVE_BYTES = 4096
 
@@ -34,6 +34,22 @@ class Session(Protocol):
         Raises:
             LineError: end the connection.
         """
+
+
+class _Stop:
+    """Ends the server's thread, whether it waits or selects."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._ours, self.woken = socket.socketpair()
+
+    def set(self) -> None:
+        self.event.set()
+        self._ours.send(b"\0")
+
+    def close(self) -> None:
+        self._ours.close()
+        self.woken.close()
 
 
 class StreamServer:
@@ -56,11 +72,10 @@ class StreamServer:
         self._name = name
         self._clock = clock
         self._note = note
-        self._closing = threading.Event()
+        self._stop = _Stop()
         self._selector = selectors.DefaultSelector()
         self._sessions: dict[socket.socket, Session] = {}
         self._lock = threading.Lock()  # the sessions, and who writes to a client
-        self._waker, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=f"server-{name}", daemon=True)
 
     def start(self) -> None:
@@ -78,44 +93,41 @@ class StreamServer:
 
     def close(self) -> None:
         """Disconnect everyone and take nobody else."""
-        with contextlib.suppress(OSError):  # the thread may have ended
-            self._waker.send(b"\0")
-        self._closing.set()
+        self._stop.set()
         self._thread.join()
-        self._waker.close()
+        self._stop.close()
 
     def _run(self) -> None:
         listener = self._bind()
         try:
-            while listener is not None and not self._closing.is_set():
+            while listener is not None and not self._stop.event.is_set():
                 for key, _ in self._selector.select():
                     if key.fileobj is listener:
                         self._accept(listener)
-                    elif isinstance(key.fileobj, socket.socket) and key.fileobj is not self._woken:
+                    elif isinstance(key.fileobj, socket.socket) and key.fileobj is not self._stop.woken:
                         self._serve(key.fileobj)
         finally:
             for client in tuple(self._sessions):
                 self._drop(client)
             if listener is not None:
                 listener.close()
-            self._woken.close()
             self._selector.close()
 
     def _bind(self) -> socket.socket | None:
         """The listening socket, as soon as it can be had; None when closed before."""
         failures = 0
-        while not self._closing.is_set():
+        while not self._stop.event.is_set():
             try:
                 listener = self._listen()
             except LineError as error:
                 failures += 1
                 self.fault = str(error)
                 self._note(True, self.fault)
-                self._clock.wait(self._closing, backoff_s(failures))
+                self._clock.wait(self._stop.event, backoff_s(failures))
                 continue
             listener.setblocking(False)
             self._selector.register(listener, selectors.EVENT_READ)
-            self._selector.register(self._woken, selectors.EVENT_READ)
+            self._selector.register(self._stop.woken, selectors.EVENT_READ)
             self.fault = None
             self._note(False, "listening")
             return listener
@@ -128,9 +140,9 @@ class StreamServer:
             log.warning("server=%s event=accept-failed reason=%s", self._name, error)
             return
         if len(self._sessions) >= MOST_CLIENTS:
-            log.warning("server=%s client=%s event=refused reason=%d are connected", self._name, address, MOST_CLIENTS)
-            client.close()
-            return
+            # A PLC that lost its power leaves its connection behind, and must not be kept out by it.
+            log.warning("server=%s client=%s event=full reason=the most silent client has to go", self._name, address)
+            self._drop(next(iter(self._sessions)))
         client.setblocking(False)
         if client.family != socket.AF_UNIX:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -139,7 +151,10 @@ class StreamServer:
         self._selector.register(client, selectors.EVENT_READ)
 
     def _serve(self, client: socket.socket) -> None:
-        session = self._sessions.get(client)
+        with self._lock:
+            session = self._sessions.pop(client, None)
+            if session is not None:
+                self._sessions[client] = session  # to the end: the most silent one stands first
         try:
             content = client.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):

@@ -106,12 +106,19 @@ def test_who_talks_nonsense_is_disconnected_and_the_others_notice_nothing(server
     assert not plc.write_coil(0, True).isError()
 
 
-def test_no_more_clients_than_a_line_has_are_taken(server):
+def test_when_more_connect_than_a_line_has_the_most_silent_has_to_go_and_a_plc_that_asks_stays(server, plc):
+    server[0].bank.declare(Cells(table=Table.COIL, start=0), writable=True)
     with contextlib.ExitStack() as stack:
-        for _ in range(MOST_CLIENTS):
-            stack.enter_context(socket.create_connection(("127.0.0.1", server[1]), 5))
-        surplus = stack.enter_context(socket.create_connection(("127.0.0.1", server[1]), 5))
-        assert surplus.recv(1) == b""
+        strangers = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server[1]), 5)) for _ in range(MOST_CLIENTS - 1)
+        ]
+        assert plc.connect()
+        for _ in range(3):
+            assert not plc.write_coil(0, True).isError()
+            strangers.append(stack.enter_context(socket.create_connection(("127.0.0.1", server[1]), 5)))
+            assert not plc.write_coil(0, False).isError()
+
+        assert [stranger.recv(1) for stranger in strangers[:3]] == [b""] * 3
 
 
 def test_a_port_that_another_program_has_is_told_of_and_taken_when_it_is_free(exchange, notes):
