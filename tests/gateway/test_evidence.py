@@ -79,4 +79,4 @@ def test_a_damaged_store_is_an_alarm_and_verdicts_go_on(gateway_with, witness, g
     save(folder / "bad.png", picture(2, line=True))
 
     until(lambda: len(witness.parts("top")) == 1)
-    assert until(lambda: witness.alarm("evidence-damaged.evidence"))["active"] is True
+    assert until(lambda: witness.alarm("evidence-damaged.evidence"))["state"] == "active"

@@ -80,6 +80,8 @@ def test_a_genicam_camera_is_known_by_its_serial_number_and_a_lock_that_does_not
         assert alarm["severity"] == "warning"
         assert alarm["text"].startswith("gain_db 59: ")
         assert "exposure" not in alarm["text"]
+        # The snapshot that `check` reads is written once a second.
+        until(lambda: gateway.camera("eye")["unheld"])
         assert "not locked: gain_db 59: " in gateway.cli("check", "--dont-run", "broker").stdout
         heard = len(witness.parts("eye"))
         until(lambda: len(witness.parts("eye")) > heard)
