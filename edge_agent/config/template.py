@@ -15,6 +15,7 @@ from edge_agent.config.expected import Fragment, fragment_at, resolve
 from edge_agent.config.settings import schema
 
 WIDTH = 100
+SIGNAL = "  # for example {plc: {to: modbus://10.0.0.20/holding/100}}; docs/line.md"
 
 HEAD = """\
 # Edge Agent: configuration of this gateway.
@@ -49,6 +50,7 @@ def render(draft: Draft) -> str:
         # Every optional key is shown once, at the first camera.
         shown = _keys(("cameras", name), keys, 4, shared=("inspection",))
         lines += [f"  {name}:", *(line for line in shown if position == 0 or not line.lstrip().startswith("#")), ""]
+    lines += [*_comment(fragment_at(schema(), ("signals",))["description"], 0), f"#: signals: {{}}{SIGNAL}", ""]
     lines += _section(draft, "mqtt", draft.mqtt)
     for name in ("storage", "models", "evidence", "outbox", "telemetry", "device", "logging"):
         lines += _section(draft, name, draft.storage if name == "storage" else {})
