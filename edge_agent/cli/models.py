@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -263,7 +264,10 @@ def _take(arguments: argparse.Namespace, directory: Path) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    models = _place(arguments).store.list()
+    store = _place(arguments).store
+    models = store.list()
+    for digest, reason in store.unreadable().items():
+        print(f"{digest[:12]} cannot be read: {reason}; build or import it again", file=sys.stderr)
     if arguments.output == "json":
         print(json.dumps([_summary(model) for model in models], indent=2))
         return EXIT_OK

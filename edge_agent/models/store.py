@@ -13,7 +13,7 @@ those away. Readers take no lock: what a pointer names is never changed, only re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class ModelStore:
         contents = {file.name: read_file(bundle_dir / file.name, file) for file in manifest.files}
         with self._writing():
             # What is a network of a bundle in the store was vetted when it came in; any other blob was not.
-            vetted = {file.sha256 for known in self._digests() for file in self.manifest(known).networks.values()}
+            vetted = {file.sha256 for known in self._readable().values() for file in known.networks.values()}
             loading.check(manifest, contents, self._vet, vetted)
             return self._keep(manifest, manifest_bytes, contents)
 
@@ -208,7 +208,7 @@ class ModelStore:
         Raises:
             StorageFullError, StorageReadOnlyError, TransientError: something could not be removed.
         """
-        manifests = [self.manifest(digest) for digest in self._digests()]
+        manifests = self._readable().values()
         engines.prune(runtime, {file.sha256 for manifest in manifests for file in manifest.networks.values()})
 
     def manifest(self, digest: str) -> AnyManifest:
@@ -228,15 +228,15 @@ class ModelStore:
         return manifests.read(content)
 
     def list(self) -> tuple[StoredModel, ...]:
-        """Every bundle: by name, active and previous first, then the newest.
+        """Every bundle that can be read: by name, active and previous first, then the newest.
 
         Raises:
-            BadBundleError, CorruptStoreError: a manifest or pointer is damaged.
+            CorruptStoreError: a pointer is damaged.
         """
         states = self._states()
         models = [
-            StoredModel(digest=digest, state=states.get(digest, "staged"), manifest=self.manifest(digest))
-            for digest in self._digests()
+            StoredModel(digest=digest, state=states.get(digest, "staged"), manifest=manifest)
+            for digest, manifest in self._readable().items()
         ]
         order = {"active": 0, "previous": 1, "staged": 2}
         models.sort(key=lambda model: model.manifest.created, reverse=True)
@@ -247,8 +247,13 @@ class ModelStore:
         """Remove all but the `keep` newest staged bundles of each name, and the blobs that nobody names any more.
 
         Active and previous bundles stay. Returns the digests that were removed.
+
+        Raises:
+            BadBundleError: a bundle cannot be read, so nobody knows which blobs are its own; nothing is removed.
         """
         with self._writing(), storage_faults(self.root):
+            for digest in self._digests():
+                self.manifest(digest)
             kept: dict[str, int] = {}
             removed = []
             for model in self.list():
@@ -307,6 +312,22 @@ class ModelStore:
 
     def _blob(self, file: BundleFile) -> bytes:
         return read_file(self._blobs / file.sha256, file)
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Bundles whose manifest is damaged, or of a version that is not read any more, each with the reason."""
+        return {digest: str(found) for digest, found in self._examined().items() if isinstance(found, BadBundleError)}
+
+    def _readable(self) -> dict[str, AnyManifest]:
+        return {digest: found for digest, found in self._examined().items() if not isinstance(found, BadBundleError)}
+
+    def _examined(self) -> dict[str, AnyManifest | BadBundleError]:
+        return {digest: self._manifest_or_fault(digest) for digest in self._digests()}
+
+    def _manifest_or_fault(self, digest: str) -> AnyManifest | BadBundleError:
+        try:
+            return self.manifest(digest)
+        except BadBundleError as error:
+            return error
 
     def _digests(self) -> Sequence[str]:
         return sorted(path.stem for path in self._manifests.glob("*.json") if bundle.SHA256.fullmatch(path.stem))

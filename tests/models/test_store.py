@@ -380,6 +380,22 @@ def test_a_head_that_does_not_fit_the_encoder_gets_no_digest(store, active, runt
 # --- going -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_bundle_that_this_version_does_not_read_stands_in_nobodys_way(store, active, runtime, tmp_path):
+    content = (store.root / "manifests" / f"{active}.json").read_bytes().replace(b'"feature_code"', b'"feature_cold"')
+    old = bundle.digest(content)
+    (store.root / "manifests" / f"{old}.json").write_bytes(content)
+
+    assert [model.digest for model in store.list()] == [active]
+    assert "feature_code" in store.unreadable()[old]
+    newer = store.stage(tiny_bundle(tmp_path / "newer", version="9"))
+    assert store.activate("surface", newer, runtime).digest == newer
+    blobs = {path.name for path in (store.root / "blobs").iterdir()}
+    with pytest.raises(BadBundleError, match="feature_code"):
+        store.prune(keep=0)
+    assert {path.name for path in (store.root / "blobs").iterdir()} == blobs
+    assert {model.digest for model in store.list()} == {active, newer}
+
+
 def test_pruning_keeps_active_previous_and_the_newest_and_no_other_blob(store, active, runtime, tmp_path):
     head = tiny_head(store.load(active, runtime).encoder, seed=4)
     later = [ModelStore(store.root, clock=FakeClock(1.8e9 + 60 * n)).with_head(active, head, f"{n}") for n in range(3)]
