@@ -35,8 +35,8 @@ class Signal(Section):
     )
     after: Literal["verdict", "durable"] = key(
         "verdict",
-        "`verdict` tells at once; `durable` only once the verdict would survive a power cut (outbox.commit_window_ms "
-        "later).",
+        "`verdict` tells at once; `durable` only once the verdict would survive a power cut. Such verdicts are written "
+        "to disk one by one, not in groups of `outbox.commit_window_ms`: that wears flash more.",
         apply=Apply.SIGNAL,
     )
     fail_safe: Literal["HOLD", "FAIL"] = key(

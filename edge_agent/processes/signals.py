@@ -79,7 +79,11 @@ class SignalCrew:
 
     def durable(self, inspection: Inspection) -> Callable[[], None] | None:
         """What to do once this verdict is durable; None where nobody waits for that."""
-        waiting = [post.signaller for post in tuple(self._posts.values()) if post.keys.after == "durable"]
+        waiting = [
+            post.signaller
+            for post in tuple(self._posts.values())
+            if post.keys.after == "durable" and inspection.camera in post.cameras
+        ]
         if not waiting:
             return None
 

@@ -74,7 +74,8 @@ class OutboxWriter:
     def put(self, message: Message, on_durable: Callable[[], None] | None = None) -> None:
         """Hand in a message; never waits for the disk.
 
-        `on_durable` is called from the writer thread once the message is committed, and never if it is dropped.
+        `on_durable` is called from the writer thread once the message is committed, and never if it is dropped. With
+        it the message does not wait for its group: somebody waits for it.
 
         Raises:
             RuntimeError: the writer thread died of an exception in a callback; the process should end.
@@ -83,7 +84,7 @@ class OutboxWriter:
             self._raise_crash()
             self._ticket += 1
             self._backlog.add(Entry(ticket=self._ticket, message=message, on_durable=on_durable))
-            if message.priority in URGENT:
+            if message.priority in URGENT or on_durable is not None:
                 self._hurry.set()
             self._changed.notify_all()
 

@@ -279,6 +279,14 @@ def test_an_alarm_does_not_wait_for_its_group(tmp_path, conditions):
         assert done.wait(DEADLINE_S)
 
 
+def test_what_somebody_waits_for_does_not_wait_for_its_group(tmp_path, conditions):
+    with writer_at(tmp_path / "outbox.db", conditions, window_s=3600.0) as writer:
+        done = threading.Event()
+        writer.put(message(b"part"), on_durable=done.set)
+
+        assert done.wait(DEADLINE_S)
+
+
 def test_the_newest_of_a_slot_is_the_only_one_and_goes_out_as_a_new_row(tmp_path, conditions):
     path = tmp_path / "outbox.db"
     with writer_at(path, conditions) as writer, reader_at(path) as reader:
