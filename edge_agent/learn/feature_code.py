@@ -9,7 +9,6 @@ spread less: the reach is wide, and a step is still a small part of their spread
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,13 +48,6 @@ class FeatureCode:
     def dimension(self) -> int:
         """D, the length of the vectors."""
         return len(self.offset)
-
-    @property
-    def digest(self) -> str:
-        """sha256, hex, of offset and step: what sums must have in common to be added."""
-        content = hashlib.sha256(self.offset.astype("<f4").tobytes())
-        content.update(self.step.astype("<f4").tobytes())
-        return content.hexdigest()
 
 
 def fit_code(vectors: NDArray[np.float32]) -> FeatureCode:

@@ -25,7 +25,7 @@ from edge_agent.learn.feature_code import LEVEL_MAX, Codes
 # The largest power of two of samples whose sums of squares stay below 2^53.
 SAMPLES_MAX = 2**39
 # Rows multiplied at a time. Products are below 2^14 and so all sums below 2^53, where float64 counts every integer:
-# BLAS on float64 is exact here, in any order, and thirty times as quick as numpy's own integer product.
+# BLAS on float64 is exact here, in any order, and some forty times as quick as numpy's own integer product.
 CHUNK_ROWS = 1024
 
 Integers = NDArray[np.int64]

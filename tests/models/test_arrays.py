@@ -140,7 +140,8 @@ def test_a_feature_code_comes_back_and_one_that_cannot_be_is_refused():
 
     back = arrays.code_from_bytes(content, dimension=24)
 
-    assert back.digest == code.digest
+    np.testing.assert_array_equal(back.offset, code.offset)
+    np.testing.assert_array_equal(back.step, code.step)
     with pytest.raises(BadBundleError, match=r"code: offset is float32 \[24\], expected float32 \[25\]"):
         arrays.code_from_bytes(content, dimension=25)
     for step, word in ((0.0, "above zero"), (np.nan, "NaN")):
