@@ -85,6 +85,15 @@ class Catalogue:
             raise BadEvidenceError(f"{found} with {start!r}; `edge-agent evidence list` shows what there is")
         return tables.sample_of(rows[0])
 
+    def find_one(self, identity: str) -> Sample | None:
+        """The sample of exactly this id, None where it is not, or no longer, kept.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        with self._database.reading() as connection:
+            return tables.by_id(connection, identity)
+
     def find(self, wanted: Wanted, *, limit: int = 50, offset: int = 0) -> list[Sample]:
         """Samples, newest first.
 

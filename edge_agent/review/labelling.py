@@ -6,28 +6,31 @@ somebody who has not spoken of it yet, until it is settled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from edge_agent.errors import BadLabelError
-from edge_agent.evidence.cameras import by_camera
 from edge_agent.evidence.labels import LabelEvent, LabelSource, opinion
+from edge_agent.evidence.overview import by_camera
 from edge_agent.records import Sample, Standing
 from edge_agent.review.desk import Evidence
 from edge_agent.review.sessions import Session
 from edge_agent.review.visit import Visit, go, plain
-from edge_agent.review.wording import Choice, choices, in_order, stands
+from edge_agent.review.wording import Choice, choices, in_order, outcome, stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One picture before one person. `hidden`: others spoke of it, and this person has to speak first."""
+    """One picture before one person: `words` is who says what today, `mine` what this person says. `hidden`: others
+    spoke of it, and this person has to speak first.
+    """
 
     sample: Sample
     choices: Sequence[Choice]
     events: Sequence[LabelEvent]
+    words: Mapping[str, str]
     mine: str | None
     hidden: bool
 
@@ -53,6 +56,7 @@ def look_at(evidence: Evidence, session: Session, sample: Sample, *, all_seeing:
         sample=sample,
         choices=choices(shown),
         events=events,
+        words=words,
         mine=words.get(session.person.name),
         hidden=open_still and session.person.name not in words and not all_seeing,
     )
@@ -117,7 +121,7 @@ async def say(visit: Visit) -> Response:
         session.said = plain(error)
         return _back(visit)
     session.done += 1
-    session.said = f"{label}: {stands(done)}."
+    session.said = outcome(label, done)
     return _back(visit)
 
 

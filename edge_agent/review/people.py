@@ -44,7 +44,7 @@ class People:
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._known: dict[str, Person] = {}
 
     def all(self) -> list[Person]:
@@ -131,7 +131,7 @@ class People:
             return self._known
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be read ({error.strerror})") from error
-        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+        seen = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
         if seen != self._seen:
             if status.st_mode & 0o077:
                 raise ConfigError(f"{self.path}: mode {status.st_mode & 0o777:o}, and others may read it: chmod 600")

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from edge_agent.review import entry, labelling, pictures
+from edge_agent.review import entry, labelling, lists, pictures, watching
 from edge_agent.review.guard import Guard
 from edge_agent.review.office import Office
 from edge_agent.review.visit import Page, Visit, for_people, go
@@ -33,6 +33,12 @@ LOOKED_AT: dict[str, Page] = {
     "/help": _help,
     "/sample/{sample}": labelling.sample,
     "/picture/{sample}": pictures.picture,
+    "/disputes": lists.disputes,
+    "/search": lists.search,
+    "/history": lists.history,
+    "/cameras": lists.cameras,
+    "/live": watching.live,
+    "/frame/{camera}": watching.frame,
 }
 SENT: dict[str, Page] = {
     "/label": labelling.say,

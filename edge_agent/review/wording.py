@@ -83,6 +83,11 @@ def stands(sample: Sample) -> str:
     return f"counts as {sample.truth}" if sample.truth is not None else STANDING[sample.standing]
 
 
+def outcome(label: str, sample: Sample) -> str:
+    """What a label led to."""
+    return f"Labelled {label}." if sample.truth == label else f"Labelled {label}: {stands(sample)}."
+
+
 def moment(utc_s: float) -> str:
     """`2026-11-24 09:58:42 UTC`; the page's script shows it in the browser's own zone."""
     return rfc3339(utc_s)[:19].replace("T", " ") + " UTC"

@@ -74,7 +74,7 @@ document.addEventListener("keydown", (event) => {
   if (!control) return;
   event.preventDefault();
   control.click();
-  if (key === "n") document.getElementById("new-class")?.focus();
+  if (key === "n") document.querySelector("details[open] [data-new-class]")?.focus();
 });
 
 function help() { document.getElementById("help")?.showModal(); }

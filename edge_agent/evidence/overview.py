@@ -1,4 +1,4 @@
-"""The store by camera: what is kept of each, what people have said of it, and how often the model said the same."""
+"""The store as people look at it: by camera, and who has spoken."""
 
 from __future__ import annotations
 
@@ -53,3 +53,13 @@ def by_camera(database: Database) -> list[CameraCounts]:
             )
             for row in connection.execute(_COUNTS)
         ]
+
+
+def speakers(database: Database) -> list[str]:
+    """Everybody who ever gave a label, by name.
+
+    Raises:
+        TransientError, CorruptStoreError.
+    """
+    with database.reading() as connection:
+        return [row["by"] for row in connection.execute("SELECT DISTINCT by FROM label_event ORDER BY by")]
