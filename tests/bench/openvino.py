@@ -25,8 +25,8 @@ from edge_agent.config.sections import DeviceKeys
 from edge_agent.device.profile import named
 from edge_agent.learn.head import probabilities
 from edge_agent.models.encoder import RuntimeOptions, onnxruntime_version
-from edge_agent.models.runtime import runtime_of
 from edge_agent.models.loading import LoadedModel
+from edge_agent.models.runtime import runtime_of
 from edge_agent.models.store import ModelStore
 from tests import openvino
 from tests.bench.gateway import default_store

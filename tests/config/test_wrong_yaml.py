@@ -216,7 +216,7 @@ class TestRulesAcrossKeys:
             ("    models: [lines, lines]\n", "models", "none twice"),
             ("    models: [a, b, c, d, e, f, g, h]\n", "models", "up to 7"),
             ("    recipes: {A12: Lid!}\n", "recipes.A12", "a-z, 0-9 and -"),
-            ("    recipes: {\"\": lid}\n", "recipes.", "1 to 64 characters"),
+            ('    recipes: {"": lid}\n', "recipes.", "1 to 64 characters"),
             ("    recipes: [lid]\n", "recipes", "a map from up to 256 recipes"),
             ("    password: x\n", "password", "username beside it"),
             ("    load: all\n", "load", "auto or latest"),
