@@ -18,10 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edge_agent.clock import Clock
 from edge_agent.config.review import Review, split_address
 from edge_agent.device.notify import Notifier
-from edge_agent.errors import EXIT_OK
+from edge_agent.errors import EXIT_OK, ConfigError
 from edge_agent.processes.boot import boot
 from edge_agent.processes.live import CameraLive, fresh_inspect
 from edge_agent.review.desk import Desk
@@ -47,9 +49,17 @@ class Wished:
     key_file: Path | None = None
 
     def applied(self, keys: Review) -> Review:
-        """The keys with these in place."""
+        """The keys with these in place.
+
+        Raises:
+            ConfigError: one of them cannot be.
+        """
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-        return Review.model_validate({**dict(keys), **given})
+        try:
+            return Review.model_validate({**dict(keys), **given})
+        except ValidationError as error:
+            faults = "; ".join(f"review.{fault['loc'][0]}: expected {fault['msg']}" for fault in error.errors())
+            raise ConfigError(faults) from error
 
 
 def main(config_file: Path, wished: Wished | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -32,8 +33,8 @@ def listen(address: str, port: int) -> socket.socket:
     """The socket that the page answers at; port 0 takes a free one.
 
     Raises:
-        ConfigError: not an address of this machine, or not ours to use.
-        TransientError: something else listens there.
+        ConfigError: not an address, or a port that is not ours to use.
+        TransientError: something else listens there, or this machine does not have the address now.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -41,7 +42,10 @@ def listen(address: str, port: int) -> socket.socket:
     except (PermissionError, socket.gaierror) as error:
         raise ConfigError(f"review.listen {address}:{port}: {error.strerror}") from error
     except OSError as error:
-        raise TransientError(f"review.listen {address}:{port}: {error.strerror}; `ss -tlnp` shows who does") from error
+        # An address may come later, from DHCP after a power cut: the service tries again.
+        hints = {errno.EADDRINUSE: "`ss -tlnp` shows who has it", errno.EADDRNOTAVAIL: "`ip addr` shows what there is"}
+        hint = hints.get(error.errno or 0, "see review.listen")
+        raise TransientError(f"review.listen {address}:{port}: {error.strerror}; {hint}") from error
 
 
 def check_certificate(certificate: Certificate) -> None:

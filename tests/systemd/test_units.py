@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
-SERVICES = ("edge-agent-inspect", "edge-agent-sync", "edge-agent-learn")
+SERVICES = ("edge-agent-inspect", "edge-agent-sync", "edge-agent-learn", "edge-agent-review")
 EXPOSURE_LIMIT = 1.5
 
 pytestmark = pytest.mark.systemd
@@ -99,17 +99,33 @@ def test_inspect_reaches_only_private_addresses_where_cameras_are():
     assert "0.0.0.0/0" not in " ".join(keys["IPAddressAllow"])
 
 
-def test_learning_dies_before_sync_and_sync_before_inspection():
+def test_learning_dies_first_then_the_page_then_sync_and_inspection_last():
     order = {service: int(unit(f"{service}.service")["OOMScoreAdjust"][0]) for service in SERVICES}
 
-    assert order["edge-agent-learn"] > order["edge-agent-sync"] > order["edge-agent-inspect"]
+    assert (
+        order["edge-agent-learn"] > order["edge-agent-review"] > order["edge-agent-sync"] > order["edge-agent-inspect"]
+    )
 
 
-def test_the_target_pulls_in_every_unit():
+def test_the_page_reaches_no_device_no_model_no_outbox_and_only_private_addresses():
+    keys = unit("edge-agent-review.service")
+
+    assert keys["PrivateDevices"] == ["yes"]
+    assert keys["DevicePolicy"] == ["closed"]
+    hidden = keys["InaccessiblePaths"][0].split()
+    assert {path.rpartition("/")[2] for path in hidden} == {"models", "outbox.db", "inbox.db"}
+    assert keys["IPAddressDeny"] == ["any"]
+    assert "0.0.0.0/0" not in " ".join(keys["IPAddressAllow"])
+    assert keys["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+    assert "LoadCredential" not in keys
+
+
+def test_the_target_pulls_in_every_unit_but_the_page_which_a_person_enables():
     wanted = " ".join(unit("edge-agent.target")["Wants"]).split()
     others = {file.name for file in UNITS.iterdir()} - {"edge-agent.target"}
 
-    assert set(wanted) | {"edge-agent-learn.service"} == others
+    assert set(wanted) | {"edge-agent-learn.service", "edge-agent-review.service"} == others
+    assert "edge-agent-review.service" not in wanted
 
 
 def test_the_units_parse_as_ini_without_duplicate_sections():
