@@ -96,7 +96,7 @@ class Chromium:
         context = self.send("Target.createBrowserContext")["browserContextId"]
         target = self.send("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        tab = self._tabs[session] = Tab(self, session)
+        tab = self._tabs[session] = Tab(self, session, context)
         for domain in ("Page", "Runtime", "Log", "Accessibility"):
             tab.send(f"{domain}.enable")
         tab.size(width, height)
@@ -134,6 +134,7 @@ class Tab:
 
     browser: Chromium
     session: str
+    context: str
     complaints: list = field(default_factory=list)
     loads: int = 0
 
@@ -159,7 +160,15 @@ class Tab:
         """Open an address, and wait until it has loaded."""
         before = self.loads
         self.send("Page.navigate", url=address)
+        self.wait_for_load(before)
+
+    def wait_for_load(self, before):
+        """Until a page has come since `loads` was `before`."""
         until(lambda: self.loads > before)
+
+    def close(self):
+        """The person has gone, with their cookies."""
+        self.browser.send("Target.disposeBrowserContext", browserContextId=self.context)
 
     def evaluate(self, script):
         """The value of an expression in the page."""
@@ -204,4 +213,4 @@ class Tab:
             self.type(text)
         before = self.loads
         self.press("Enter")
-        until(lambda: self.loads > before)
+        self.wait_for_load(before)
