@@ -2,7 +2,7 @@
 
     FrameQueue --get--> each judge of the lane: (prepare) -> look -> assess -> decide --> the worst finding --> sinks
 
-Sinks are line signal, counters and outbox; the witness comes last and sees the picture too (evidence). How a camera's
+Sinks are line signal, counters and outbox; the witness comes last and sees the picture too (evidence, the review page). How a camera's
 frames are judged, its lane says (inspect/lane.py).
 """
 

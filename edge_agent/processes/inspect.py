@@ -31,6 +31,7 @@ from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.floor import InspectFloor, Parts
+from edge_agent.processes.glimpses import Glimpses
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.processes.heart import Body, Heart
 from edge_agent.processes.identities import Identities
@@ -41,7 +42,7 @@ from edge_agent.processes.picture_watch import PictureWatch, ReferenceFiles
 from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
 from edge_agent.processes.signals import SignalCrew
 from edge_agent.processes.triggers import TriggerCrew
-from edge_agent.records import HoldReason, Inspection
+from edge_agent.records import Frame, HoldReason, Inspection
 from edge_agent.storage import lock_file
 from edge_agent.sync.alarms import Condition
 from edge_agent.sync.doorbell import Doorbell, ringer, rung_by_signals
@@ -99,6 +100,7 @@ class _Process:
         )
         self._desk = AlarmDesk(file=state_dir / "alarms-inspect.json", clock=clock, publish=self._writer.put)
         self._evidence = EvidenceDesk(settings, clock, np.random.default_rng(), self._note)
+        self._glimpses = Glimpses(runtime_dir, clock)
         counters, queue, exchange = Counters(), FrameQueue(clock), Exchange(runtime_dir, clock)
         self._signals = SignalCrew(exchange, steps=lambda: loop.steps, note=self._note, clock=clock)
         loop = InspectLoop(
@@ -109,7 +111,7 @@ class _Process:
             sinks=(self._signals.sink, counters, self._publish),
             clock=clock,
             on_fault=self._model_fault,
-            witness=self._evidence.witness,
+            witness=self._witness,
         )
         pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note)
         identities = Identities(state_dir / "cameras.json", self._note)
@@ -227,6 +229,10 @@ class _Process:
             log.error("outbox=uncommitted messages=%d", lost)
         self._inbox.close()
         log.info("event=stopped")
+
+    def _witness(self, frame: Frame, inspection: Inspection) -> None:
+        self._evidence.witness(frame, inspection)
+        self._glimpses.witness(frame, inspection)
 
     def _publish(self, inspection: Inspection) -> None:
         self._heart.sink(inspection)

@@ -18,6 +18,8 @@ from edge_agent.storage import replace_file
 
 STALE_AFTER_S = 5.0
 SNAPSHOT_LIMIT_BYTES = 1024 * 1024
+# Frames for the review page: written only while its file says that somebody watches.
+FRAMES_FOLDER, WATCH_FILE = "live", "review.want"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,19 @@ def fresh_inspect(path: Path, now_utc_s: float) -> InspectLive | None:
     """The inspect process's snapshot if it still writes it, else None."""
     live = read_inspect(path)
     return live if live is not None and _is_fresh(live.written_utc_s, now_utc_s) else None
+
+
+def watch_file(runtime_dir: Path) -> Path:
+    """The file that the review page touches while somebody watches the cameras."""
+    return runtime_dir / WATCH_FILE
+
+
+def is_fresh_file(path: Path, now_utc_s: float) -> bool:
+    """Whether the file was written within the last seconds."""
+    try:
+        return _is_fresh(path.stat().st_mtime, now_utc_s)
+    except OSError:
+        return False
 
 
 def _is_fresh(written_utc_s: object, now_utc_s: float) -> bool:

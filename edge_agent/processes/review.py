@@ -23,9 +23,9 @@ from pydantic import ValidationError
 from edge_agent.clock import Clock
 from edge_agent.config.review import Review, split_address
 from edge_agent.device.notify import Notifier
-from edge_agent.errors import EXIT_OK, ConfigError
+from edge_agent.errors import EXIT_OK, ConfigError, TransientError
 from edge_agent.processes.boot import boot
-from edge_agent.processes.live import CameraLive, fresh_inspect
+from edge_agent.processes.live import FRAMES_FOLDER, CameraLive, fresh_inspect, is_fresh_file, watch_file
 from edge_agent.review.desk import Desk
 from edge_agent.review.office import CameraNow, Floor, Office
 from edge_agent.review.people import People
@@ -33,7 +33,7 @@ from edge_agent.review.server import Certificate, Server, check_certificate, lis
 from edge_agent.review.sessions import Lifetime, Sessions
 from edge_agent.review.site import site
 from edge_agent.review.throttle import Throttle
-from edge_agent.storage import lock_file
+from edge_agent.storage import lock_file, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,22 @@ def _floor(runtime_dir: Path, clock: Clock) -> Floor:
         live = fresh_inspect(runtime_dir / INSPECT_FILE, clock.utc_s())
         return None if live is None else {name: _now(camera) for name, camera in live.cameras.items()}
 
-    return Floor(cameras=cameras, picture=lambda _camera: None, watched=lambda: None)
+    def picture(camera: str) -> bytes | None:
+        path = runtime_dir / FRAMES_FOLDER / f"{camera}.jpg"
+        if not is_fresh_file(path, clock.utc_s()):
+            return None
+        try:
+            return path.read_bytes()
+        except OSError:
+            return None
+
+    def watched() -> None:
+        try:
+            replace_file(watch_file(runtime_dir), b"", durable=False)
+        except TransientError as error:
+            log.warning("watching=unsaid reason=%s", error)
+
+    return Floor(cameras=cameras, picture=picture, watched=watched)
 
 
 def _now(camera: CameraLive) -> CameraNow:

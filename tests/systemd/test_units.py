@@ -80,7 +80,8 @@ def test_sync_reaches_no_device_and_no_evidence():
 
     assert keys["PrivateDevices"] == ["yes"]
     assert keys["DevicePolicy"] == ["closed"]
-    assert keys["InaccessiblePaths"] == ["-/var/lib/edge-agent/evidence"]
+    assert keys["InaccessiblePaths"] == ["-/var/lib/edge-agent/evidence -/run/edge-agent/live"]
+    assert "edge-agent/live" in keys["RuntimeDirectory"][0].split()
     assert "DeviceAllow" not in keys
 
 

@@ -133,7 +133,7 @@ function settle() {
     const moment = new Date(time.dateTime);
     if (isNaN(moment)) continue;
     time.title = time.textContent;
-    time.textContent = moment.toLocaleString(undefined, {dateStyle: "medium", timeStyle: "medium"});
+    time.textContent = moment.toLocaleString(undefined, {dateStyle: "medium", timeStyle: "short"});
   }
   for (const picture of document.querySelectorAll("[data-picture] image")) {
     picture.addEventListener("error", () => {
