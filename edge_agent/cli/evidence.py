@@ -120,6 +120,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from edge_agent.evidence.importing import Importer, ImportTerms
     from edge_agent.evidence.lists import read_csv, read_folder
     from edge_agent.processes.evidence_place import examine
+    from edge_agent.processes.learn_request import asking
 
     if arguments.split and arguments.csv is None:
         raise BadEvidenceError("--split chooses rows of a list: it needs --csv FILE")
@@ -127,6 +128,8 @@ def _import(arguments: argparse.Namespace) -> int:
     terms = ImportTerms(by=person(arguments.by), task=arguments.task, relabel=arguments.relabel)
     with _store(arguments, begin=True) as store, _bar("importing", len(listing.entries)) as on_done:
         report = Importer(store, SystemClock(), examine, terms).take(listing.entries, on_done)
+        if report.classes:
+            asking(store.database.root.parent)()
     faults = [*listing.faults, *report.unreadable, *report.contradictions]
     if arguments.output == "json":
         print(json.dumps(_plain_report(report, listing), indent=2))

@@ -58,10 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.evidence.catalogue import Catalogue
     from edge_agent.evidence.label_book import LabelBook
     from edge_agent.processes.evidence_place import place_of
+    from edge_agent.processes.learn_request import asking
 
     place = place_of(arguments.config, arguments.state)
     with contextlib.closing(place.open()) as store:
-        catalogue, book = Catalogue(store.database), LabelBook(store, SystemClock())
+        catalogue = Catalogue(store.database)
+        book = LabelBook(store, SystemClock(), told=asking(place.root.parent))
         if arguments.list:
             return _list(arguments, catalogue)
         by = person(arguments.by)

@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     config_file = locate(arguments.config).absolute()
     started = boot("supervisor", config_file, addresses=Addresses())
     with lock_file(started.settings.storage.state_dir / "supervisor.lock", "edge-agent run"):
-        supervisor = Supervisor(gateway_children(str(config_file)), started.clock)
+        supervisor = Supervisor(gateway_children(str(config_file), started.settings.storage.state_dir), started.clock)
         return supervisor.run(started.stop, started.reload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_agent import storage
 from edge_agent.clock import Clock
@@ -14,11 +14,15 @@ from edge_agent.records import Sample, ulid
 
 
 class LabelBook:
-    """Labels of the samples in one store, by one process. What a method returned for is durable."""
+    """Labels of the samples in one store, by one process. What a method returned for is durable.
 
-    def __init__(self, store: EvidenceStore, clock: Clock) -> None:
+    `told` is called after each label that was given or taken back: there is something to learn.
+    """
+
+    def __init__(self, store: EvidenceStore, clock: Clock, told: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._clock = clock
+        self._told = told
 
     def say(
         self,
@@ -58,7 +62,9 @@ class LabelBook:
                 return known
             tables.declare(connection, known.task, [label])
             tables.add_label(connection, event)
-            return self._store.settle(connection, known.id)
+            settled = self._store.settle(connection, known.id)
+        self._told()
+        return settled
 
     def undo(self, *, by: str, source: LabelSource, sample: str | None = None) -> tuple[LabelEvent, Sample]:
         """Take back the last word of a person (of one sample, or of all); returns it, and the sample as it stands now.
@@ -85,7 +91,9 @@ class LabelBook:
             )
             known = self._sample(connection, last.sample)
             tables.add_label(connection, withdrawal)
-            return last, self._store.settle(connection, known.id)
+            settled = self._store.settle(connection, known.id)
+        self._told()
+        return last, settled
 
     def declare(self, task: str, names: Sequence[str]) -> None:
         """Make these labels classes of a task.

@@ -2,6 +2,7 @@
 
     starting -> running -> (exit) -> waiting -> starting ...   backoff doubles to a minute, starts over after a good one
                         -> (exit 78 or 69) -> refused          not started again: a person has to change something
+    idle -> (asked for) -> running -> (exit 0) -> idle         learn: a pass when somebody asks, as its path unit does
 
 A child that dies never takes the others along. When inspect is refused the gateway has no purpose and the supervisor
 ends with the child's exit code; when sync is refused, inspection goes on and the log says what to do.
@@ -16,12 +17,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.clock import Clock
 from edge_agent.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE
+from edge_agent.processes.learn_request import asked_ns
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ REFUSALS = (EXIT_CONFIG, EXIT_UNAVAILABLE)
 
 
 class ChildState(str, enum.Enum):
+    IDLE = "idle"
     RUNNING = "running"
     WAITING = "waiting"
     REFUSED = "refused"
@@ -43,13 +46,15 @@ class ChildState(str, enum.Enum):
 class ChildSpec:
     """One process: its name, its command, and whether the gateway is pointless without it.
 
-    `log_file` takes what it says; None leaves it on our own stderr.
+    `log_file` takes what it says; None leaves it on our own stderr. `asked` tells when it was last asked for: such a
+    process runs when that changes and is idle otherwise; None: it always runs.
     """
 
     name: str
     command: tuple[str, ...]
     essential: bool
     log_file: Path | None = None
+    asked: Callable[[], int | None] | None = None
 
 
 def backoff_s(previous_s: float, lived_s: float) -> float:
@@ -64,7 +69,8 @@ class _Child:
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
-        self.state = ChildState.WAITING
+        self.state = ChildState.WAITING if spec.asked is None else ChildState.IDLE
+        self.served: int | None = None  # what was asked for when it last started
         self.process: subprocess.Popen[bytes] | None = None
         self.started_s = 0.0
         self.start_after_s = 0.0
@@ -81,13 +87,20 @@ class _Child:
 
     def look(self, now_s: float) -> None:
         """Notice an exit, decide what it means, start again when the wait is over."""
-        if self.state is ChildState.WAITING and now_s >= self.start_after_s:
+        asked = self.spec.asked() if self.spec.asked is not None else None
+        if self.state is ChildState.IDLE and asked != self.served:
+            self.served = asked
+            self.start(now_s)
+        elif self.state is ChildState.WAITING and now_s >= self.start_after_s:
             self.start(now_s)
         elif self.state is ChildState.RUNNING and self.process is not None and self.process.poll() is not None:
             self.exit_code = self.process.returncode
             if self.exit_code in REFUSALS:
                 self.state = ChildState.REFUSED
                 log.error("child=%s exit=%d event=refused: not started again", self.spec.name, self.exit_code)
+                return
+            if self.spec.asked is not None and self.exit_code == EXIT_OK:
+                self.state, self.wait_s = ChildState.IDLE, 0.0
                 return
             self.wait_s = backoff_s(self.wait_s, now_s - self.started_s)
             self.start_after_s = now_s + self.wait_s
@@ -152,8 +165,8 @@ class Supervisor:
                 child.process.wait()
 
 
-def gateway_children(config_file: str, log_file: Path | None = None) -> tuple[ChildSpec, ...]:
-    """Inspect and sync as `edge-agent run` starts them; learn is started by its timer or by need, not here."""
+def gateway_children(config_file: str, state_dir: Path, log_file: Path | None = None) -> tuple[ChildSpec, ...]:
+    """The processes as `edge-agent run` starts them; learn runs when a label was given."""
 
     def command(process: str) -> tuple[str, ...]:
         return (sys.executable, "-m", "edge_agent", "serve", process, "--config", config_file)
@@ -161,4 +174,11 @@ def gateway_children(config_file: str, log_file: Path | None = None) -> tuple[Ch
     return (
         ChildSpec(name="inspect", command=command("inspect"), essential=True, log_file=log_file),
         ChildSpec(name="sync", command=command("sync"), essential=False, log_file=log_file),
+        ChildSpec(
+            name="learn",
+            command=command("learn"),
+            essential=False,
+            log_file=log_file,
+            asked=lambda: asked_ns(state_dir),
+        ),
     )

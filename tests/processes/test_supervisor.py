@@ -114,3 +114,31 @@ def test_backoff_doubles_to_a_minute_and_starts_over_after_a_good_run():
 
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert backoff_s(60.0, lived_s=61.0) == 0.5
+
+
+def test_a_child_that_is_asked_for_runs_once_for_each_asking_and_is_idle_otherwise(supervised, tmp_path):
+    asked, runs = [None], tmp_path / "runs"
+    count = python(f"open({str(runs)!r}, 'a').write('x')")
+    supervisor, *_ = supervised(
+        ChildSpec(name="inspect", command=python(FOREVER), essential=True),
+        ChildSpec(name="learn", command=count, essential=False, asked=lambda: asked[0]),
+    )
+    until(lambda: "inspect" in supervisor.pids())
+    assert supervisor.states()["learn"] is ChildState.IDLE
+
+    for number in (1, 2):
+        asked[0] = number
+        until(lambda number=number: runs.exists() and runs.read_text() == "x" * number)
+        until(lambda: supervisor.states()["learn"] is ChildState.IDLE)
+    assert "learn" not in supervisor.pids()
+
+
+def test_a_child_that_is_asked_for_and_fails_is_tried_again(supervised, tmp_path):
+    runs = tmp_path / "runs"
+    failing = python(f"f = open({str(runs)!r}, 'a+'); f.write('x'); f.seek(0); raise SystemExit(len(f.read()) < 2)")
+    supervisor, *_ = supervised(
+        ChildSpec(name="inspect", command=python(FOREVER), essential=True),
+        ChildSpec(name="learn", command=failing, essential=False, asked=lambda: 1),
+    )
+    until(lambda: runs.exists() and runs.read_text() == "xx")
+    until(lambda: supervisor.states()["learn"] is ChildState.IDLE)

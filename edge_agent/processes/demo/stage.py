@@ -147,7 +147,8 @@ def play(
         TransientError: the gateway ended by itself; its log is named.
     """
     watcher = Watcher(scene.broker.url, clock)
-    supervisor = Supervisor(gateway_children(str(scene.workshop.config), scene.workshop.log), clock)
+    children = gateway_children(str(scene.workshop.config), scene.workshop.state, scene.workshop.log)
+    supervisor = Supervisor(children, clock)
     ended: list[int] = []
     halt = threading.Event()
     thread = threading.Thread(
