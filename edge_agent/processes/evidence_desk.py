@@ -6,9 +6,10 @@ main thread    --settle, declare-->  rules after a reload; the classes that peop
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -19,11 +20,13 @@ from edge_agent.config.settings import Settings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.evidence.candidate import Candidate, Encoded
 from edge_agent.evidence.label_book import LabelBook
+from edge_agent.evidence.labels import LabelSource
 from edge_agent.evidence.store import EvidenceStore
 from edge_agent.evidence.writer import EvidenceWriter, WriterLimits
 from edge_agent.models.loading import AnyModel
 from edge_agent.processes.evidence_place import FOLDER, keep_rules, store_rules
-from edge_agent.records import Frame, Inspection
+from edge_agent.processes.learn_request import asking
+from edge_agent.records import Frame, Inspection, Sample
 from edge_agent.sync.alarms import Condition
 
 log = logging.getLogger(__name__)
@@ -88,15 +91,31 @@ class EvidenceDesk:
             if self._declared.get(name) == classes:
                 continue
             try:
-                store = EvidenceStore(self._settings.storage.state_dir / FOLDER, store_rules(self._settings))
-                try:
-                    LabelBook(store, self._clock).declare(name, classes)
-                finally:
-                    store.close()
+                with self._book() as book:
+                    book.declare(name, classes)
             except EdgeAgentError as error:
                 log.warning("evidence=undeclared model=%s reason=%s", name, error)
                 return
             self._declared[name] = classes
+
+    def label(self, sample: str, label: str, *, by: str, identity: str, new_class: bool) -> Sample:
+        """Write down what somebody says over MQTT, once however often it comes; main thread.
+
+        Raises:
+            BadLabelError: no such sample, no such class.
+            TransientError, CorruptStoreError: nothing was written.
+        """
+        with self._book() as book:
+            return book.say(sample, label, by=by, source=LabelSource.MQTT, identity=identity, new_class=new_class)
+
+    @contextlib.contextmanager
+    def _book(self) -> Iterator[LabelBook]:
+        state_dir = self._settings.storage.state_dir
+        store = EvidenceStore(state_dir / FOLDER, store_rules(self._settings))
+        try:
+            yield LabelBook(store, self._clock, told=asking(state_dir))
+        finally:
+            store.close()
 
     def close(self, timeout_s: float) -> int:
         """Keep what waits; returns how many pictures were lost."""

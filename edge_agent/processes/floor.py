@@ -21,6 +21,7 @@ from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.identities import EXCHANGED, Identities
 from edge_agent.processes.lanes import LaneBook, Overrides
+from edge_agent.processes.learn_request import ask
 from edge_agent.processes.models_in_use import Done, ModelsInUse
 from edge_agent.processes.picture_watch import PictureWatch
 from edge_agent.processes.signals import SignalCrew
@@ -188,6 +189,13 @@ class InspectFloor:
     def trigger(self, camera: str, part: str | None, recipe: str | None) -> None:
         self._known(camera)
         self.parts.triggers.fire(camera, part, recipe)
+
+    def label(self, sample: str, label: str, *, by: str, identity: str, new_class: bool) -> dict[str, Any]:
+        settled = self.parts.evidence.label(sample, label, by=by, identity=identity, new_class=new_class)
+        return {"sample": settled.id, "standing": settled.standing.value, "label": settled.truth}
+
+    def ask_to_learn(self) -> None:
+        ask(self.settings.storage.state_dir)
 
     def acknowledge_alarm(self, code: str, subject: str) -> bool:
         if code != EXCHANGED:

@@ -29,6 +29,10 @@ class Floor(Protocol):
 
     def relearn_pictures(self, camera: str) -> None: ...
 
+    def label(self, sample: str, label: str, *, by: str, identity: str, new_class: bool) -> dict[str, Any]: ...
+
+    def ask_to_learn(self) -> None: ...
+
     def counters(self) -> dict[str, Any]: ...
 
     def trigger(self, camera: str, part: str | None, recipe: str | None) -> None: ...
@@ -78,7 +82,7 @@ class Orders:
             # set a state, and setting it again does no harm.
             if command.type == "model" and not self._advance(command, "executing", None, None):
                 return
-            result = execute(self._floor, command.args, lambda reason: self._finish(command, reason))
+            result = execute(self._floor, command, lambda reason: self._finish(command, reason))
         except BadCommandError as error:
             self._end(command, "failed" if command.type == "model" else "rejected", str(error))
         except EdgeAgentError as error:
@@ -105,43 +109,54 @@ class Orders:
         return True
 
 
-def _threshold(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    floor.set_threshold(args["camera"], float(args["value"]))
+def _threshold(floor: Floor, command: Command, _done: Done) -> None:
+    floor.set_threshold(command.args["camera"], float(command.args["value"]))
 
 
-def _pause(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    floor.set_paused(args.get("camera"), paused=True)
+def _pause(floor: Floor, command: Command, _done: Done) -> None:
+    floor.set_paused(command.args.get("camera"), paused=True)
 
 
-def _resume(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    floor.set_paused(args.get("camera"), paused=False)
+def _resume(floor: Floor, command: Command, _done: Done) -> None:
+    floor.set_paused(command.args.get("camera"), paused=False)
 
 
-def _trigger(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    floor.trigger(args["camera"], args.get("part"), args.get("recipe"))
+def _trigger(floor: Floor, command: Command, _done: Done) -> None:
+    floor.trigger(command.args["camera"], command.args.get("part"), command.args.get("recipe"))
 
 
-def _camera(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    floor.relearn_pictures(args["camera"])  # the only action so far
+def _camera(floor: Floor, command: Command, _done: Done) -> None:
+    floor.relearn_pictures(command.args["camera"])  # the only action so far
 
 
-def _counters(floor: Floor, _args: Mapping[str, Any], _done: Done) -> dict[str, Any]:
+def _counters(floor: Floor, _command: Command, _done: Done) -> dict[str, Any]:
     return floor.counters()
 
 
-def _alarm(floor: Floor, args: Mapping[str, Any], _done: Done) -> None:
-    if not floor.acknowledge_alarm(args["code"], args["subject"]):
-        raise BadCommandError(f"no alarm {args['code']} of {args['subject']!r} is active")
+def _alarm(floor: Floor, command: Command, _done: Done) -> None:
+    if not floor.acknowledge_alarm(command.args["code"], command.args["subject"]):
+        raise BadCommandError(f"no alarm {command.args['code']} of {command.args['subject']!r} is active")
 
 
-def _model(floor: Floor, args: Mapping[str, Any], done: Done) -> None:
-    if args["action"] == "activate":
-        floor.activate_model(args["name"], args["digest"], done)
+def _model(floor: Floor, command: Command, done: Done) -> None:
+    if command.args["action"] == "activate":
+        floor.activate_model(command.args["name"], command.args["digest"], done)
     else:
-        floor.roll_back_model(args["name"], done)
+        floor.roll_back_model(command.args["name"], done)
 
 
-EXECUTORS: Mapping[str, Callable[[Floor, Mapping[str, Any], Done], Any]] = {
+def _label(floor: Floor, command: Command, _done: Done) -> dict[str, Any]:
+    args = command.args
+    return floor.label(
+        args["sample"], args["label"], by=command.by, identity=command.id, new_class=args.get("new_class", False)
+    )
+
+
+def _learn(floor: Floor, _command: Command, _done: Done) -> None:
+    floor.ask_to_learn()
+
+
+EXECUTORS: Mapping[str, Callable[[Floor, Command, Done], Any]] = {
     "threshold": _threshold,
     "pause": _pause,
     "resume": _resume,
@@ -149,5 +164,7 @@ EXECUTORS: Mapping[str, Callable[[Floor, Mapping[str, Any], Done], Any]] = {
     "camera": _camera,
     "counters": _counters,
     "alarm-ack": _alarm,
+    "label": _label,
+    "learn": _learn,
     "model": _model,
 }

@@ -37,12 +37,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandShape:
-    """What a type of command takes. `check` raises BadCommandError; `executor` says whether anything carries it out."""
+    """What a type of command takes. `check` raises BadCommandError where they do not fit."""
 
     purpose: str
     arguments: str
     check: Callable[[Mapping[str, Any]], None]
-    executor: bool = True
 
 
 def parse_command(kind: str, identity: str, payload: bytes, *, retained: bool, now_utc_s: float) -> Command:
@@ -66,8 +65,6 @@ def parse_command(kind: str, identity: str, payload: bytes, *, retained: bool, n
     shape = COMMANDS.get(kind)
     if shape is None:
         raise BadCommandError(f"unknown command type {kind[:80]!r}, expected one of {', '.join(sorted(COMMANDS))}")
-    if not shape.executor:
-        raise BadCommandError(f"{kind}: nothing in this release carries it out")
     expires_utc_s = _moment(envelope.get("exp"))
     if expires_utc_s is not None and now_utc_s > expires_utc_s:
         raise BadCommandError(f"expired at {envelope['exp']}, {now_utc_s - expires_utc_s:.0f} s ago by this clock")
@@ -203,8 +200,12 @@ def _alarm(args: Mapping[str, Any]) -> None:
         _text(args["subject"], "args.subject")
 
 
-def _anything(args: Mapping[str, Any]) -> None:
-    """Types whose executor comes later: their arguments are not judged yet."""
+def _label(args: Mapping[str, Any]) -> None:
+    _fields(args, "args", required=("sample", "label"), optional=("new_class",))
+    _text(args["sample"], "args.sample")
+    _text(args["label"], "args.label")
+    if not isinstance(args.get("new_class", False), bool):
+        raise BadCommandError(f"args.new_class is {args['new_class']!r}, expected true or false")
 
 
 COMMANDS: Mapping[str, CommandShape] = {
@@ -236,6 +237,10 @@ COMMANDS: Mapping[str, CommandShape] = {
     "alarm-ack": CommandShape(
         purpose="A person has seen an alarm.", arguments="code and subject, as in the alarm", check=_alarm
     ),
-    "learn": CommandShape(purpose="Learn now.", arguments="none yet", check=_anything, executor=False),
-    "label": CommandShape(purpose="Label a kept picture.", arguments="none yet", check=_anything, executor=False),
+    "label": CommandShape(
+        purpose="What a person says of a kept picture.",
+        arguments="sample: id of the inspection; label: a class; new_class: true where the model does not know it yet",
+        check=_label,
+    ),
+    "learn": CommandShape(purpose="Learn from the labels now.", arguments="none", check=_nothing),
 }

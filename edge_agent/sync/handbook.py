@@ -199,13 +199,11 @@ def _commands() -> str:
         "letters, digits, `. _ -`). The answer comes on `ack/<type>/<id>`: accepted, executing, then successful,",
         "failed, or rejected with the reason. The same id within 24 hours is answered again, not carried out again.",
         "",
-        "| type | what it does | args | carried out in this release |",
-        "|---|---|---|---|",
+        "| type | what it does | args |",
+        "|---|---|---|",
     ]
     for name, shape in COMMANDS.items():
-        rows.append(
-            f"| `{name}` | {shape.purpose} | {shape.arguments} | {'yes' if shape.executor else 'no, rejected'} |"
-        )
+        rows.append(f"| `{name}` | {shape.purpose} | {shape.arguments} |")
     return "\n".join(rows) + "\n"
 
 

@@ -2,7 +2,13 @@
 
 import numpy as np
 
+from edge_agent.clock import SystemClock
+from edge_agent.evidence.catalogue import Catalogue, Wanted
+from edge_agent.evidence.label_book import LabelBook
+from edge_agent.evidence.labels import LabelSource
+from edge_agent.evidence.store import EvidenceStore
 from edge_agent.models.store import ModelStore
+from edge_agent.processes.learn_request import asked_ns
 from tests.gateway.conftest import picture, save
 from tests.waiting import until
 
@@ -67,6 +73,33 @@ def test_labels_become_a_head_that_the_running_gateway_uses_and_a_second_pass_ha
     assert active(gateway) == now
 
 
+def test_a_part_is_labelled_over_mqtt_by_the_id_of_its_inspection_once_however_often_it_comes(
+    gateway_with, witness, ground
+):
+    parts = ground / "parts"
+    parts.mkdir()
+    camera = {"source": f"folder:{parts}?watch=1", "fps": 20, "mode": "trained", "health": []}
+    gateway = gateway_with({"top": camera}, evidence={"min_free_bytes": 0, "pass_share": 1}).start()
+    save(parts / "a.png", spotted(1))
+    until(lambda: len(witness.parts("top")) == 1)
+    identity = witness.last("top")["id"]
+    until(lambda: _samples(gateway))
+
+    for _ in range(2):
+        witness.command("label", "say-1", sample=identity, label="spot", new_class=True)
+    witness.command("label", "say-2", sample=identity, label="sopt")
+    witness.command("label", "say-3", sample="01M86F4VDCQ0S3Y1Q2K0ZC5T9R", label="spot")
+
+    until(lambda: witness.acks("label", "say-1")[-1:] == ["successful"])
+    until(lambda: all(witness.acks("label", name)[-1:] == ["failed"] for name in ("say-2", "say-3")))
+    reasons = {name: witness.latest(f"ack/label/{name}")["reason"] for name in ("say-2", "say-3")}
+    assert "did you mean 'spot'" in reasons["say-2"]
+    assert "no sample" in reasons["say-3"]
+    (sample,) = _samples(gateway)
+    assert sample.truth == "spot"
+    assert asked_ns(gateway.state) is not None
+
+
 def test_one_class_only_is_told_and_changes_nothing(gateway_with, ground):
     gateway = gateway_with({"top": {"source": "synthetic:mixed", "mode": "trained"}}, evidence={"min_free_bytes": 0})
     gateway.write()
@@ -95,14 +128,7 @@ def test_labels_that_make_it_worse_on_the_sealed_parts_are_refused_by_the_gate(g
     good = active(gateway)
 
     # The same parts, and somebody who mixes the two up: among those learned from only, as a fault of people is.
-    from edge_agent.evidence.catalogue import Catalogue, Wanted
-    from edge_agent.evidence.store import EvidenceStore
-
-    store = EvidenceStore(gateway.state / "evidence")
-    try:
-        samples = Catalogue(store.database).find(Wanted(), limit=500)
-    finally:
-        store.close()
+    samples = _samples(gateway)
     rng = np.random.default_rng(20261124)
     for sample in samples:
         if not sample.sealed and rng.random() < 0.95:
@@ -115,12 +141,15 @@ def test_labels_that_make_it_worse_on_the_sealed_parts_are_refused_by_the_gate(g
     assert active(gateway) == good
 
 
-def _say(gateway, sample, label):
-    from edge_agent.clock import SystemClock
-    from edge_agent.evidence.label_book import LabelBook
-    from edge_agent.evidence.labels import LabelSource
-    from edge_agent.evidence.store import EvidenceStore
+def _samples(gateway):
+    store = EvidenceStore(gateway.state / "evidence")
+    try:
+        return Catalogue(store.database).find(Wanted(), limit=500)
+    finally:
+        store.close()
 
+
+def _say(gateway, sample, label):
     store = EvidenceStore(gateway.state / "evidence")
     try:
         LabelBook(store, SystemClock()).say(sample, label, by="ben", source=LabelSource.TERMINAL)

@@ -54,8 +54,9 @@ def test_a_well_formed_command_is_taken(kind, args):
         ("trigger", {"camera": "press-3", "recipe": "x" * 65}, "expected a text of 1 to 64 characters"),
         ("counters", {"x": 1}, "known are: none"),
         ("reboot", {}, "unknown command type"),
-        ("learn", {}, "nothing in this release"),
-        ("label", {}, "nothing in this release"),
+        ("learn", {"now": True}, "now"),
+        ("label", {"sample": "01M86F4VDCQ0S3Y1Q2K0ZC5T9R"}, "label"),
+        ("label", {"sample": "x", "label": "pit", "new_class": "yes"}, "true or false"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_rejected_with_what_was_wrong(kind, args, words):
