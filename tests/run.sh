@@ -29,6 +29,8 @@ need_apt mosquitto openssl systemd python3-gi gir1.2-gst-rtsp-server-1.0 gstream
     || say "the tests that need these will fail and name them"
 # The long suite boots a Debian container with systemd in it.
 [ -n "$marks" ] || need_apt debootstrap systemd-container || say "the tests of the real systemd will fail and say so"
+# And tries the review page in a browser.
+[ -n "$marks" ] || need_apt chromium || say "the tests in a real browser will fail and say so"
 ensure_environment
 python=$PWD/.venv/bin/python
 export PATH="$PWD/.venv/bin:$PATH:/usr/sbin"

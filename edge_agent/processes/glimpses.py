@@ -2,8 +2,8 @@
 
     review --touches--> review.want      inspect thread --witness--> live/CAMERA.jpg, one a second      --> review
 
-Nobody watching costs a comparison for each frame. Watched, a picture of 1280 x 720 takes 3 ms of the inspect thread,
-after its verdict was told. The folder is one that the unit of sync cannot see (systemd/edge-agent-sync.service).
+Nobody watching costs 0.1 us a frame. Watched, a picture of 640 x 480 / 1920 x 1080 takes 0.4 / 0.9 ms of the inspect
+thread, after its verdict was told. The unit of sync cannot see the folder (systemd/edge-agent-sync.service).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from edge_agent.config.review import Review, split_address
 from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_OK, ConfigError, TransientError
 from edge_agent.processes.boot import boot
+from edge_agent.processes.learn_request import asking
 from edge_agent.processes.live import FRAMES_FOLDER, CameraLive, fresh_inspect, is_fresh_file, watch_file
 from edge_agent.review.desk import Desk
 from edge_agent.review.office import CameraNow, Floor, Office
@@ -91,7 +92,7 @@ def run(keys: Review, *, state_dir: Path, runtime_dir: Path, clock: Clock, notif
     with (
         lock_file(state_dir / LOCK_FILE, "review process"),
         listen(address, port) as at,
-        contextlib.closing(Desk(state_dir / EVIDENCE, clock)) as desk,
+        contextlib.closing(Desk(state_dir / EVIDENCE, clock, asking(state_dir))) as desk,
     ):
         lifetime = Lifetime(session_s=keys.session_hours * 3600, idle_s=keys.idle_minutes * 60)
         office = Office(

@@ -25,7 +25,7 @@ PART_LIMIT_BYTES = 4 * 1024 * 1024
 COMMAND_TIMEOUT_S = 20.0
 # The state directory's file names and sizes are useful; what is inside evidence/ and good-only/ is not ours to send.
 PRIVATE = ("evidence", "good-only")
-UNITS = ("edge-agent-inspect", "edge-agent-sync", "edge-agent-learn")
+UNITS = ("edge-agent-inspect", "edge-agent-sync", "edge-agent-learn", "edge-agent-review")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,9 +31,11 @@ class Evidence:
 class Desk:
     """Questions to the store, one after the other. It is opened when first asked for, by the rules of the daemon."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
+    def __init__(self, root: Path, clock: Clock, told: Callable[[], None] = lambda: None) -> None:
+        """`told` is called after each label that was given or taken back."""
         self._root = root
         self._clock = clock
+        self._told = told
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evidence")
         self._open: Evidence | None = None
 
@@ -60,7 +62,9 @@ class Desk:
                     "`edge-agent evidence import DIR` brings some in"
                 )
             store = EvidenceStore(self._root)
-            self._open = Evidence(store=store, catalogue=Catalogue(store.database), book=LabelBook(store, self._clock))
+            self._open = Evidence(
+                store=store, catalogue=Catalogue(store.database), book=LabelBook(store, self._clock, self._told)
+            )
         return self._open
 
     def _close(self) -> None:

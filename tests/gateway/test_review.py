@@ -31,6 +31,7 @@ def test_a_failed_part_is_labelled_on_the_page_while_the_camera_is_watched(gatew
     shown = until(lambda: re.search(r'<image href="/picture/(\w+)"', client.get("/queue").text))
     client.act("/label", sample=shown[1], label="ok", new_class="1")
 
+    assert (gateway.state / "learn.request").exists(), "a label asks for learning"
     with contextlib.closing(EvidenceStore(gateway.state / "evidence")) as store:
         assert Catalogue(store.database).sample(shown[1]).truth == "ok"
     save(folder / "next.png", picture(3))

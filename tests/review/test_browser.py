@@ -100,6 +100,8 @@ def test_ten_pictures_are_labelled_by_ten_keys_and_the_last_is_taken_back(page, 
         press_and_wait(ann, key)
     assert len(set(seen)) == 10
     assert ann.evaluate(TITLE).startswith("10 of ")
+    ann.until(f"{SAID}.startsWith('Labelled')")
+    keep(ann, "labelled")
 
     press_and_wait(ann, "u")
     assert ann.evaluate(SHOWN) == seen[-1]
@@ -132,8 +134,8 @@ def test_an_adjudicator_reads_both_words_and_decides_by_touch(page, visitor):
     eve = visitor("eve", width=768, height=1024)
     eve.go(address(page) + "/disputes")
     text = eve.evaluate("document.querySelector('article').innerText")
-    assert "scratch says ann" in text
-    assert "stain says bob" in text
+    assert "ann says scratch" in text
+    assert "bob says stain" in text
     keep(eve, "disputes")
 
     eve.touch("article button[value=stain]")
@@ -250,8 +252,9 @@ def test_words_can_be_told_from_their_ground(page, visitor, dark):
         keep(eve, "queue-dark")
 
 
-def test_every_control_has_a_name_and_every_page_its_landmarks_and_one_heading(page, visitor):
-    eve = visitor("eve")
+@pytest.mark.parametrize("size", SIZES)
+def test_every_control_has_a_name_and_every_page_its_landmarks_and_one_heading(page, visitor, size):
+    eve = visitor("eve", width=SIZES[size][0], height=SIZES[size][1])
     roles = {
         "button",
         "link",

@@ -53,6 +53,7 @@ def found(places):
         "status": status(),
         "write": {name: write_into(name) for name in ("/etc", "/usr", "/opt", str(STATE), str(RUNTIME), "/tmp")},
         "evidence": attempt((STATE / "evidence" / "part.png").read_bytes),
+        "frames": attempt(lambda: list((RUNTIME / "live").iterdir())),
         "writable_code": writable_code(),
         "connect": {name: connect(host, port) for name, (host, port) in places.items()},
         "network_namespace": str(Path("/proc/self/ns/net").readlink()),

@@ -221,6 +221,7 @@ def test_sync_cannot_see_the_pictures_that_inspect_and_learn_can(step):
     probes = step("sandbox")["probes"]
 
     assert probes["sync"]["evidence"] in {"EACCES", "ENOENT"}
+    assert probes["sync"]["frames"] == "EACCES"
     assert (probes["inspect"]["evidence"], probes["learn"]["evidence"]) == ("ok", "ok")
 
 
