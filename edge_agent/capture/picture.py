@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,6 +137,18 @@ def encode_jpeg(image: Image, quality: int = DEFAULT_JPEG_QUALITY) -> bytes:
 def encode_png(image: Image) -> bytes:
     """uint8 [h, w, 3] BGR as PNG: every pixel comes back."""
     _, encoded = cv2.imencode(".png", image)
+    return encoded.tobytes()
+
+
+def encode_heat(heat: NDArray[np.float32]) -> bytes | None:
+    """float32 [h, w] >= 0 as a PNG to lay over the picture: red, the opaquer the hotter; None where it says nothing."""
+    peak = float(heat.max())
+    if not 0.0 < peak < math.inf:
+        return None
+    pixels = np.empty((*heat.shape, 4), np.uint8)
+    pixels[..., :3] = _RED
+    pixels[..., 3] = np.nan_to_num(heat / peak, nan=0.0).clip(0, 1) * 255
+    _, encoded = cv2.imencode(".png", pixels)
     return encoded.tobytes()
 
 

@@ -21,18 +21,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import EXIT_OK
+from edge_agent.errors import EXIT_OK, ProviderError
 
 if TYPE_CHECKING:
     from edge_agent.review.people import People
 
 SUMMARY = "serve the page on which people label pictures, on the plant's LAN; who may use it"
+PACKAGES = ("jinja2", "starlette", "uvicorn")
 ROLES = ("reviewer", "adjudicator")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
+    # Left out it must not undo what stood before `user`.
+    shared.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="as for review")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help="instead of review.listen (default 127.0.0.1:8480)")
     parser.add_argument("--cert", metavar="FILE", type=Path, help="certificate (PEM), instead of review.cert_file")
@@ -58,10 +60,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "user":
         return _people(arguments)
     from edge_agent.config.locate import locate
-    from edge_agent.processes.review import Wished, main
 
-    wished = Wished(listen=arguments.listen, cert_file=arguments.cert, key_file=arguments.key)
-    return main(locate(arguments.config), wished)
+    return page(locate(arguments.config), arguments.listen, arguments.cert, arguments.key)
+
+
+def page(config_file: Path, listen: str | None = None, cert: Path | None = None, key: Path | None = None) -> int:
+    """Serve the page; what is None is as in the configuration.
+
+    Raises:
+        ProviderError: the packages of the page are not installed.
+    """
+    try:
+        from edge_agent.processes import review
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
+            raise
+        raise ProviderError(f"the package {package} is not installed; pip install 'edge-agent[review]'") from error
+    return review.main(config_file, review.Wished(listen=listen, cert_file=cert, key_file=key))
 
 
 def _people(arguments: argparse.Namespace) -> int:

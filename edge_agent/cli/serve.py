@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         return sync(config_file)
     if arguments.process == "review":
-        from edge_agent.processes.review import main as review
+        from edge_agent.cli.review import page
 
-        return review(config_file)
+        return page(config_file)
     from edge_agent.processes.learn import main as learn
 
     return learn(config_file)

@@ -26,7 +26,8 @@ class Candidate:
     `encode` only if the picture is kept; until then the candidate holds `held_bytes` of memory.
 
     `task` names the model that judges; `unlikeness` is its Mahalanobis distance in units of its own limit. `group` is
-    the batch, where something knows it; None lets the part or the time decide.
+    the batch, where something knows it; None lets the part or the time decide. `heat`, called like `encode`, gives a
+    small PNG to lay over the picture, or None where the model says nothing of places.
     """
 
     inspection: Inspection
@@ -34,6 +35,7 @@ class Candidate:
     held_bytes: int
     likeness: Callable[[], int] = field(repr=False)
     encode: Callable[[], Encoded] = field(repr=False)
+    heat: Callable[[], bytes | None] | None = field(default=None, repr=False)
     unlikeness: float | None = None
     group: str | None = None
     vector: Vector | None = None

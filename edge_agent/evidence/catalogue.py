@@ -94,6 +94,15 @@ class Catalogue:
         with self._database.reading() as connection:
             return tables.by_id(connection, identity)
 
+    def heat(self, identity: str) -> bytes | None:
+        """Where the model saw a defect in a sample: a small PNG to lay over the whole picture.
+
+        Raises:
+            TransientError, CorruptStoreError.
+        """
+        with self._database.reading() as connection:
+            return tables.heat_of(connection, identity)
+
     def find(self, wanted: Wanted, *, limit: int = 50, offset: int = 0) -> list[Sample]:
         """Samples, newest first.
 

@@ -31,6 +31,7 @@ TABLES = {
     "label_event": "seq",
     "class": "task, name",
     "vector": "sample, encoder",
+    "heat": "sample",
     "wish": "camera",
     "tally": "name",
     "fact": "name",

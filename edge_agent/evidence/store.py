@@ -83,6 +83,7 @@ class Draft:
     suffix: str
     vector: Vector | None = None
     label: LabelEvent | None = None
+    heat: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +323,8 @@ class EvidenceStore:
         tables.insert(connection, sample, Usefulness.ORDINARY)
         if draft.vector is not None:
             tables.keep_vector(connection, sample.id, draft.vector.encoder, draft.vector.scale, draft.vector.value)
+        if draft.heat is not None:
+            tables.keep_heat(connection, sample.id, draft.heat)
         if draft.label is not None and draft.label.label is not None:
             tables.declare(connection, sample.task, [draft.label.label])
             tables.add_label(connection, draft.label)

@@ -5,6 +5,7 @@ sample          one kept picture. `standing`, `truth` and `usefulness` are worke
 physical_group  the first and last answer to whether a group is sealed; outlives its samples
 label_event     what people said, append-only; outlives its samples
 class           the labels that may be given for a task
+heat            a small PNG that shows where the model saw a defect, to lay over the picture
 vector          int8 features of a sample by one encoder
 wish            pictures a person asked for, by camera
 tally           what was not kept, and what went, since the store was begun
@@ -51,6 +52,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE tally (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
     """,
+    "CREATE TABLE heat (sample TEXT PRIMARY KEY, png BLOB NOT NULL) WITHOUT ROWID",
 )
 
 _COLUMNS = (
@@ -241,7 +243,7 @@ def dispensable(connection: storage.Connection, offset: int, limit: int) -> list
 
 
 def remove(connection: storage.Connection, identities: Sequence[str]) -> list[str]:
-    """Delete samples with their vectors, count them by class, and return their files."""
+    """Delete samples with their vectors and heat, count them by class, and return their files."""
     files = []
     gone: Counter[str] = Counter()
     for identity in identities:
@@ -251,6 +253,7 @@ def remove(connection: storage.Connection, identities: Sequence[str]) -> list[st
             gone[f"evicted-{Usefulness(row['usefulness']).name.lower().replace('_', '-')}"] += 1
         connection.execute("DELETE FROM sample WHERE id = ?", (identity,))
         connection.execute("DELETE FROM vector WHERE sample = ?", (identity,))
+        connection.execute("DELETE FROM heat WHERE sample = ?", (identity,))
     count(connection, gone)
     return files
 
@@ -261,6 +264,17 @@ def keep_vector(connection: storage.Connection, identity: str, encoder: str, sca
         "INSERT OR REPLACE INTO vector (sample, encoder, scale, value) VALUES (?, ?, ?, ?)",
         (identity, encoder, scale, value),
     )
+
+
+def keep_heat(connection: storage.Connection, identity: str, png: bytes) -> None:
+    """Keep where the model saw a defect."""
+    connection.execute("INSERT OR REPLACE INTO heat (sample, png) VALUES (?, ?)", (identity, png))
+
+
+def heat_of(connection: storage.Connection, identity: str) -> bytes | None:
+    """The PNG that `keep_heat` kept."""
+    row = connection.execute("SELECT png FROM heat WHERE sample = ?", (identity,)).fetchone()
+    return None if row is None else bytes(row["png"])
 
 
 def kept_bytes(connection: storage.Connection) -> int:

@@ -270,6 +270,7 @@ class _Keeper:
             content=encoded.content,
             suffix=encoded.suffix,
             vector=candidate.vector,
+            heat=None if candidate.heat is None else candidate.heat(),
         )
 
     def _tried(self, work: Callable[[EvidenceStore], None]) -> bool:

@@ -2,8 +2,8 @@
 
     FrameQueue --get--> each judge of the lane: (prepare) -> look -> assess -> decide --> the worst finding --> sinks
 
-Sinks are line signal, counters and outbox; the witness comes last and sees the picture too (evidence, the review page). How a camera's
-frames are judged, its lane says (inspect/lane.py).
+Sinks are line signal, counters and outbox; the witness comes last and sees the picture and the heat too (evidence, the
+review page). How a camera's frames are judged, its lane says (inspect/lane.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from edge_agent.clock import Clock
 from edge_agent.errors import InferenceError, RefusedError, TransientError
@@ -52,15 +52,19 @@ class FrameSource(Protocol):
 
 Prepare = Callable[["NDArray[np.uint8]", Canvas], "NDArray[np.uint8]"]
 Sink = Callable[[Inspection], None]
-Witness = Callable[[Frame, Inspection], None]
+Heat: TypeAlias = "NDArray[np.float32]"
+Witness = Callable[[Frame, Inspection, "Heat | None"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """One judge's finding and what it took; `judged` is False where the model was absent or failed."""
+    """One judge's finding and what it took; `judged` is False where the model was absent or failed. `heat` is float32
+    [h, w] over the whole picture, where the model says where.
+    """
 
     finding: Finding
     judged: bool = False
+    heat: Heat | None = field(default=None, repr=False)
     prepare_s: float = 0.0
     encode_s: float = 0.0
     decide_s: float = 0.0
@@ -78,7 +82,7 @@ class InspectLoop:
         sinks: tuple[Sink, ...],
         clock: Clock,
         on_fault: Callable[[str, str], None],
-        witness: Witness = lambda _frame, _inspection: None,
+        witness: Witness = lambda _frame, _inspection, _heat: None,
     ) -> None:
         self.lanes = lanes
         self.steps = 0
@@ -102,11 +106,11 @@ class InspectLoop:
             self.steps += 1
             return False
         try:
-            inspection = self._judge(frame)
+            inspection, heat = self._judge(frame)
             self._emit(inspection)
         finally:
             self._frames.done(frame)
-        self._witness(frame, inspection)
+        self._witness(frame, inspection, heat)
         self.steps += 1
         return True
 
@@ -135,19 +139,20 @@ class InspectLoop:
         for sink in self._sinks:
             sink(inspection)
 
-    def _judge(self, frame: Frame) -> Inspection:
+    def _judge(self, frame: Frame) -> tuple[Inspection, Heat | None]:
+        """The inspection, and the heat of the model whose verdict counts."""
         lane = self.lanes.get(frame.camera)
         taken_s = self._clock.mono_s()
         if lane is None or lane.paused:
             reason = HoldReason.MODEL if lane is None else HoldReason.PAUSED
-            return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None)
+            return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None), None
         if frame.fault is not None:
-            return _unjudged(frame, frame.part_id, frame.fault, lane.digest)
+            return _unjudged(frame, frame.part_id, frame.fault, lane.digest), None
         if frame.due_mono_s is not None and taken_s > frame.due_mono_s:
-            return _unjudged(frame, frame.part_id, HoldReason.LATE, lane.digest)
+            return _unjudged(frame, frame.part_id, HoldReason.LATE, lane.digest), None
         seats = lane.seats(frame.recipe)
         if seats is None:
-            return _unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest)
+            return _unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest), None
         ready: dict[Canvas, NDArray[np.uint8]] = {}
         if frame.prepared is not None:
             height, width = frame.prepared.shape[:2]
@@ -157,8 +162,9 @@ class InspectLoop:
         inspection = _inspection(frame, looks, taken_s, decided_s)
         if frame.due_mono_s is not None and decided_s > frame.due_mono_s:
             # The part has left: what was found stays in the books, and the line is told nothing it could mistake.
-            return replace(inspection, verdict=Verdict.HOLD, reason=HoldReason.LATE)
-        return inspection
+            inspection = replace(inspection, verdict=Verdict.HOLD, reason=HoldReason.LATE)
+        counts = deciding([look.finding for look in looks])
+        return inspection, next(look.heat for look in looks if look.finding is counts)
 
     def _ask(self, frame: Frame, seat: Seat, ready: dict[Canvas, NDArray[np.uint8]]) -> Looked:
         """One model's finding. `ready` are the pictures that were prepared already: models may share one."""
@@ -186,6 +192,7 @@ class InspectLoop:
         return Looked(
             finding=_finding(seat, assessment, decision),
             judged=True,
+            heat=assessment.heat,
             prepare_s=prepared_s - begun_s,
             encode_s=encoded_s - prepared_s,
             decide_s=self._clock.mono_s() - encoded_s,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from edge_agent.capture.likeness import perceptual_hash
-from edge_agent.capture.picture import Image, encode_jpeg, encode_png
+from edge_agent.capture.picture import Image, encode_heat, encode_jpeg, encode_png
 from edge_agent.clock import Clock
 from edge_agent.config.settings import Settings
 from edge_agent.errors import EdgeAgentError
@@ -23,6 +23,7 @@ from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource
 from edge_agent.evidence.store import EvidenceStore
 from edge_agent.evidence.writer import EvidenceWriter, WriterLimits
+from edge_agent.inspect.loop import Heat
 from edge_agent.models.loading import AnyModel
 from edge_agent.processes.evidence_place import FOLDER, keep_rules, store_rules
 from edge_agent.processes.learn_request import asking
@@ -58,8 +59,8 @@ class EvidenceDesk:
             limits=LIMITS,
         )
 
-    def witness(self, frame: Frame, inspection: Inspection) -> None:
-        """A frame and its verdict; inspect thread."""
+    def witness(self, frame: Frame, inspection: Inspection, heat: Heat | None) -> None:
+        """A frame, its verdict, and where the model sees a defect; inspect thread."""
         camera = self._settings.cameras.get(frame.camera)
         if camera is None or self._dead:
             return
@@ -76,6 +77,7 @@ class EvidenceDesk:
             held_bytes=frame.image.nbytes,
             likeness=functools.partial(perceptual_hash, frame.image),
             encode=functools.partial(_encoded, frame.image, self._settings.keeping(frame.camera).format),
+            heat=None if heat is None else functools.partial(encode_heat, heat),
         )
         self._writer.offer(candidate)
 

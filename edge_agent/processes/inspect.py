@@ -22,7 +22,7 @@ from edge_agent.config.settings import Settings, load
 from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
 from edge_agent.inspect.counters import Counters
-from edge_agent.inspect.loop import InspectLoop
+from edge_agent.inspect.loop import Heat, InspectLoop
 from edge_agent.line.exchange import Exchange
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.addresses import Addresses
@@ -230,8 +230,8 @@ class _Process:
         self._inbox.close()
         log.info("event=stopped")
 
-    def _witness(self, frame: Frame, inspection: Inspection) -> None:
-        self._evidence.witness(frame, inspection)
+    def _witness(self, frame: Frame, inspection: Inspection, heat: Heat | None) -> None:
+        self._evidence.witness(frame, inspection, heat)
         self._glimpses.witness(frame, inspection)
 
     def _publish(self, inspection: Inspection) -> None:

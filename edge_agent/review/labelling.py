@@ -33,6 +33,7 @@ class Look:
     words: Mapping[str, str]
     mine: str | None
     hidden: bool
+    heat: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ def look_at(evidence: Evidence, session: Session, sample: Sample, *, all_seeing:
         events=events,
         words=words,
         mine=words.get(session.person.name),
+        heat=evidence.catalogue.heat(sample.id) is not None,
         hidden=open_still and session.person.name not in words and not all_seeing,
     )
 

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from starlette.responses import Response
 
+from edge_agent.errors import BadEvidenceError
 from edge_agent.review.desk import Evidence
 from edge_agent.review.visit import Visit
 
@@ -18,6 +19,15 @@ KINDS: Mapping[str, str] = {
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
 }
+
+
+async def heat(visit: Visit) -> Response:
+    """Where the model saw a defect in a kept picture: a small PNG to lay over it."""
+    identity = visit.request.path_params["sample"]
+    content = await visit.office.desk.ask(lambda evidence: evidence.catalogue.heat(identity))
+    if content is None:
+        raise BadEvidenceError(f"no heat is kept of sample {identity}")
+    return Response(content, media_type="image/png")
 
 
 async def picture(visit: Visit) -> Response:

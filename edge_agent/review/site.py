@@ -33,6 +33,7 @@ LOOKED_AT: dict[str, Page] = {
     "/help": _help,
     "/sample/{sample}": labelling.sample,
     "/picture/{sample}": pictures.picture,
+    "/heat/{sample}": pictures.heat,
     "/disputes": lists.disputes,
     "/search": lists.search,
     "/history": lists.history,

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.capture.header import read_header
-from edge_agent.capture.picture import MOST_PICTURE_BYTES, decode, draw, encode_jpeg, encode_png, prepare, read_picture
+from edge_agent.capture.picture import (
+    MOST_PICTURE_BYTES,
+    decode,
+    draw,
+    encode_heat,
+    encode_jpeg,
+    encode_png,
+    prepare,
+    read_picture,
+)
 from edge_agent.errors import BadPictureError
 from edge_agent.records import Detection, Region
 
@@ -211,3 +220,17 @@ def test_a_detectors_boxes_take_the_place_of_the_single_one():
     image = smooth(480, 640)
 
     np.testing.assert_array_equal(draw(image, where=where, detections=[found]), draw(image, detections=[found]))
+
+
+def test_heat_becomes_a_picture_to_lay_over_opaque_where_it_is_hottest():
+    heat = np.zeros((3, 5), np.float32)
+    heat[1, 3], heat[2, 0] = 8, 4
+
+    pixels = cv2.imdecode(np.frombuffer(encode_heat(heat), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels.shape == (3, 5, 4)
+    assert (pixels[1, 3, 3], pixels[2, 0, 3], pixels[0, 0, 3]) == (255, 127, 0)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -1.0])
+def test_heat_that_says_nothing_is_no_picture(value):
+    assert encode_heat(np.full((3, 3), value, np.float32)) is None

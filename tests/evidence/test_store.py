@@ -1,6 +1,7 @@
 """Laws of the store: rows and files agree whatever kills whom, bounds hold, what may not go stays."""
 
 import contextlib
+import dataclasses
 import hashlib
 import random
 import shutil
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from edge_agent import storage
 from edge_agent.errors import BadEvidenceError, CorruptStoreError, StorageFullError, TransientError
+from edge_agent.evidence import tables
 from edge_agent.evidence.catalogue import Catalogue, Wanted
 from edge_agent.evidence.grouping import SealRules
 from edge_agent.evidence.label_book import LabelBook
@@ -451,3 +453,25 @@ def test_a_hold_and_its_release_leave_an_audit_line_for_each_sample_and_none_whe
         ("legal-hold", {"sample": identity(2), "by": "ann"}),
         ("legal-hold-released", {"sample": identity(1), "by": "eve"}),
     ]
+
+
+def test_where_the_model_saw_a_defect_is_kept_with_the_sample_and_goes_with_it(tmp_path):
+    with store_at(tmp_path) as store:
+        store.add([dataclasses.replace(draft(1), heat=b"png"), draft(2)])
+        catalogue = Catalogue(store.database)
+        assert (catalogue.heat(identity(1)), catalogue.heat(identity(2))) == (b"png", None)
+
+        with store.database.writing() as connection:
+            tables.remove(connection, [identity(1)])
+        assert catalogue.heat(identity(1)) is None
+
+
+def test_a_store_from_before_there_was_heat_is_brought_up_to_date(tmp_path):
+    with store_at(tmp_path) as store:
+        store.add([draft(1)])
+        store.database.connection().execute("DROP TABLE heat")
+        store.database.connection().execute("PRAGMA user_version=1")
+    with store_at(tmp_path) as store:
+        store.add([dataclasses.replace(draft(2), heat=b"png")])
+        assert Catalogue(store.database).heat(identity(2)) == b"png"
+        assert len(everything(store)) == 2

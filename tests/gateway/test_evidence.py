@@ -50,6 +50,7 @@ def test_a_failed_part_is_kept_with_its_picture_a_good_one_is_not_and_people_may
     assert (sample.id, sample.part, sample.camera, sample.task) == (failed["id"], "bad.png", "top", "surface")
     assert (decode((gateway.state / "evidence" / sample.file).read_bytes()) == bad).all()
     with store_of(gateway) as store:
+        assert Catalogue(store.database).heat(sample.id)[:4] == b"\x89PNG", "and where the model saw it"
         said = LabelBook(store, SystemClock()).say(sample.id, failed["label"], by="ana", source=LabelSource.TERMINAL)
     assert said.truth == failed["label"]
 

@@ -195,6 +195,32 @@ def test_several_models_judge_one_picture_and_it_has_one_inspection_with_a_findi
     ]
 
 
+def test_the_witness_sees_the_heat_of_the_model_whose_verdict_counts():
+    class Warm(Assessor):
+        def assess(self, features):
+            heat = np.full((2, 2), self.mark, np.float32)
+            return dataclasses.replace(super().assess(features), heat=heat)
+
+    passing, failing = judge(assessor=Warm(1.0, 0.1)), judge("screws", 2.0, assessor=Warm(2.0, 0.9))
+    lanes = {"press-3": Lane(first=passing, others=(failing,)), "paused": lane(paused=True)}
+    seen = []
+    loop = InspectLoop(
+        frames=Frames(frame(1), frame(2, camera="paused")),
+        lanes=lanes,
+        prepare=lambda image, _canvas: image,
+        sinks=(),
+        clock=FakeClock(),
+        on_fault=lambda *_: None,
+        witness=lambda *what: seen.append(what),
+    )
+    loop.step(0)
+    loop.step(0)
+
+    (_, failed, heat), (_, held, nothing) = seen
+    assert (failed.verdict, held.reason, nothing) == (Verdict.FAIL, HoldReason.PAUSED, None)
+    assert (heat == 2.0).all()
+
+
 def test_one_model_alone_needs_no_list_of_findings():
     loop, seen = loop_of(Frames(frame()), {"press-3": lane()})
 

@@ -52,6 +52,21 @@ def test_a_picture_comes_as_it_was_kept_and_only_to_people(page):
         assert answer.content == store.database.pictures.read(catalogue.sample(identity(1)).file)
 
 
+def test_where_the_model_saw_a_defect_lies_over_the_picture(page):
+    client = page.logged_in("ann")
+    with page.evidence() as (catalogue, _):
+        samples = catalogue.find(Wanted())
+        hot = next(one.id for one in samples if one.where is not None)
+        cold = next(one.id for one in samples if one.where is None)
+        kept = catalogue.heat(hot)
+
+    assert f'href="/heat/{hot}"' in client.get(f"/queue?sample={hot}").text
+    answer = client.get(f"/heat/{hot}")
+    assert (answer.status, answer.headers["content-type"], answer.content) == (200, "image/png", kept)
+    assert "/heat/" not in client.get(f"/queue?sample={cold}").text
+    assert client.get(f"/heat/{cold}").status == 404
+
+
 def test_what_the_model_said_is_on_the_page_for_eyes_and_for_ears(page):
     text = page.logged_in("ann").get(f"/queue?sample={identity(1)}").text
 

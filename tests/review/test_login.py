@@ -4,7 +4,18 @@ from tests.evidence.samples import identity
 from tests.review.plant import PASSWORD
 
 WRONG = "wrong wrong wrong"
-PAGES = ("/", "/queue", "/disputes", "/search", "/history", "/cameras", "/live", "/help", f"/picture/{identity(1)}")
+PAGES = (
+    "/",
+    "/queue",
+    "/disputes",
+    "/search",
+    "/history",
+    "/cameras",
+    "/live",
+    "/help",
+    f"/picture/{identity(1)}",
+    f"/heat/{identity(1)}",
+)
 
 
 def test_without_a_login_every_page_leads_to_it(page):

@@ -14,7 +14,7 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.config.reference import SMALLEST
-from edge_agent.errors import EXIT_CONFIG, EXIT_FAULT, EXIT_OK, EXIT_TEMPORARY
+from edge_agent.errors import EXIT_CONFIG, EXIT_FAULT, EXIT_OK, EXIT_TEMPORARY, EXIT_UNAVAILABLE
 from tests.fakes.broker import Authority
 from tests.review.plant import DEADLINE_S, PASSWORD, Client, fill
 
@@ -157,6 +157,23 @@ def test_a_certificate_that_is_not_there_and_a_wrong_address_are_a_persons_to_me
 
     assert code == EXIT_CONFIG
     assert told in err
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "jinja2"])
+def test_without_its_packages_it_says_which_line_installs_them(config, package):
+    block = f"import sys; sys.modules[{package!r}] = None; from edge_agent.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", block, "review", "--config", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+
+    assert done.returncode == EXIT_UNAVAILABLE
+    assert f"{package} is not installed; pip install 'edge-agent[review]'" in done.stderr
+
+
+def test_the_configuration_may_stand_before_or_after_user(config, edge, capsys):
+    edge("add", "ann", password=PASSWORD)
+
+    assert main(["review", "--config", str(config), "user", "list"]) == EXIT_OK
+    assert "ann" in capsys.readouterr().out
 
 
 def test_two_pages_of_one_state_directory_are_refused(config):
