@@ -67,7 +67,7 @@ class Guard:
         if headers.get("origin") != f"{self._scheme}://{host}":
             return PlainTextResponse("This did not come from the review page itself.\n", 403)
         length = headers.get("content-length", "")
-        if not length.isdigit():
+        if not length.isdecimal():
             return PlainTextResponse("A form says how long it is.\n", 411)
         if int(length) > FORM_LIMIT_BYTES:
             return PlainTextResponse(f"A form of {length} bytes, expected at most {FORM_LIMIT_BYTES}.\n", 413)

@@ -76,7 +76,7 @@ def _one_of(kind: type[E], word: str) -> E | None:
 async def search(visit: Visit) -> Response:
     """Pictures, newest first, by camera, label, verdict, reason, person, day, text."""
     wanted = _wanted(visit)
-    page = int(visit.ask("page")) if visit.ask("page").isdigit() and len(visit.ask("page")) < 6 else 0
+    page = int(visit.ask("page")) if visit.ask("page").isdecimal() and len(visit.ask("page")) < 6 else 0
 
     def find(evidence: Evidence) -> Found:
         samples = evidence.catalogue.find(wanted, limit=ON_A_PAGE + 1, offset=page * ON_A_PAGE)

@@ -44,6 +44,7 @@ def searched(tmp_path_factory):
         ("standing=nonsense&verdict=X&kept=Y&since=yesterday&page=x", set(range(1, 13))),
         ("since=2026-01-01&until=2026-01-02", set()),
         ("page=99999", set()),
+        ("page=%C2%B2", set(range(1, 13))),
     ],
 )
 def test_a_search_finds_exactly_what_was_asked_for(searched, query, expected):

@@ -10,8 +10,11 @@ page.classList.add("scripted");
 
 let busy = false;
 
-function put(text, address) {
-  const fresh = new DOMParser().parseFromString(text, "text/html");
+function parse(text) {
+  return new DOMParser().parseFromString(text, "text/html");
+}
+
+function put(fresh, address) {
   const main = fresh.querySelector("main");
   if (!main || !fresh.querySelector("#said")) { location.assign(address); return false; }  // logged out
   document.querySelector("main").replaceWith(document.adoptNode(main));
@@ -27,7 +30,7 @@ async function send(form, submitter) {
   if (submitter && submitter.name) fields.set(submitter.name, submitter.value);
   try {
     const answer = await fetch(form.action, {method: "POST", body: fields});
-    const said = put(await answer.text(), answer.url);
+    const said = put(parse(await answer.text()), answer.url);
     if (said === false) return;
     history.replaceState(null, "", answer.url);
     tell(said);
@@ -144,17 +147,30 @@ function settle() {
   }
 }
 
+// Whoever is at something within the list keeps it: nothing is taken from under a hand.
+function mayRefresh(watched) {
+  return watched && remembered("refresh") && !document.hidden && !busy && !watched.contains(document.activeElement);
+}
+
 async function refresh() {
   const watched = document.querySelector("main [data-refresh]");
-  if (watched && remembered("refresh") && !document.hidden && !busy) {
+  if (mayRefresh(watched)) {
     try {
       const answer = await fetch(watched.dataset.refresh);
+      const fresh = parse(await answer.text());
+      await Promise.allSettled([...fresh.images].map(loaded));  // so that no picture flickers
       const focused = document.activeElement?.id;
-      put(await answer.text(), answer.url);
+      if (mayRefresh(watched)) put(fresh, answer.url);
       if (focused) document.getElementById(focused)?.focus({preventScroll: true});
     } catch { /* the next one may come */ }
   }
   setTimeout(refresh, 2000);
+}
+
+function loaded(image) {
+  const ahead = new Image();
+  ahead.src = image.getAttribute("src");
+  return ahead.decode();
 }
 
 settle();
