@@ -25,7 +25,7 @@ def test_a_failed_part_is_labelled_on_the_page_while_the_camera_is_watched(gatew
     where = until(lambda: re.search(r"page=http://127\.0\.0\.1:(\d+)/", gateway.log))
     client = Client(int(where[1]))
     assert client.post("/login", name="ann", password=PASSWORD).status == 303
-    assert "streaming" in client.get("/live").text
+    until(lambda: "streaming" in client.get("/live").text)
 
     save(folder / "bad.png", picture(2, line=True))
     shown = until(lambda: re.search(r'<image href="/picture/(\w+)"', client.get("/queue").text))
