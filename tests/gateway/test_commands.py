@@ -90,7 +90,7 @@ def test_the_counters_are_answered_for_every_camera(gateway, witness, ordered):
         ("threshold", {"camera": "top", "value": 2}, "expected a number from 0 to 1"),
         ("model", {"action": "rollback", "name": "other"}, "no camera uses model 'other'"),
         ("alarm-ack", {"code": "hot", "subject": "moon"}, "no alarm hot of 'moon' is active"),
-        ("learn", {}, "nothing in this release carries it out"),
+        ("label", {"sample": "01M86F4VDCQ0S3Y1Q2K0ZC5T9R", "label": "pit"}, "no sample '01M86F4VDCQ0S3Y1Q2K0ZC5T9R'"),
     ],
 )
 def test_an_order_that_does_not_apply_is_answered_with_the_reason(gateway, witness, ordered, kind, args, words):

@@ -54,11 +54,11 @@ def test_the_process_with_the_cameras_has_no_connection_and_the_one_with_the_net
     assert not any(name.startswith("/dev/video") for name in opened("sync"))
 
 
-def test_the_process_that_will_learn_says_that_there_is_nothing_to_learn_from_and_ends_well(gateway):
+def test_the_process_that_learns_says_that_nobody_has_labelled_anything_and_ends_well(gateway):
     done = gateway.cli("serve", "learn")
 
     assert done.returncode == EXIT_OK
-    assert "learned=nothing" in done.stderr
+    assert "result=nothing-new samples=0" in done.stderr
 
 
 def test_no_payload_holds_a_picture(gateway, witness):

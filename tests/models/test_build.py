@@ -172,6 +172,7 @@ def test_a_built_bundle_is_vetted_activated_and_reproduces_its_golden_vectors_in
     assert result.manifest.trained_on == "synthetic-line"
 
 
+@pytest.mark.long
 def test_a_bundle_of_all_blocks_is_taken_too(tmp_path):
     plan = Plan(input_px=(64, 64), features="blocks", parts=40, calibration=4, flavours=("u8s8",))
 

@@ -147,6 +147,7 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(make):
     assert weights(broken) == weights(whole)
 
 
+@pytest.mark.long
 def test_the_child_killed_by_the_kernel_fails_with_a_word_about_memory_and_the_next_run_goes_on(make):
     work = make(plan=FinetunePlan(epochs=400, batch=8, slice=4))
     going = Run(work)
@@ -176,6 +177,7 @@ def test_a_cancel_is_obeyed_within_a_second_also_while_paused(make):
         assert not Path(f"/proc/{child}").exists()
 
 
+@pytest.mark.long
 def test_a_paused_run_stands_still_says_why_and_goes_on_when_it_may(make):
     going = Run(make(plan=FinetunePlan(epochs=400, batch=8, slice=4)))
     until(lambda: going.reports and going.reports[-1].step > 1, 60)
@@ -200,6 +202,7 @@ def _state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.long
 def test_the_child_asks_for_nothing(make):
     going = Run(make(plan=FinetunePlan(epochs=400, batch=8, slice=4)))
     until(lambda: going.reports and going.reports[-1].step > 0, 60)
@@ -212,6 +215,7 @@ def test_the_child_asks_for_nothing(make):
     going.join()
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_and_one_of_another_job_are_not_gone_on_from(make):
     work = make()
     work.checkpoint.write_bytes(b"not a checkpoint")
@@ -266,6 +270,7 @@ def test_a_directory_without_a_job_and_pictures_of_another_size_are_told(tmp_pat
         )
 
 
+@pytest.mark.long
 def test_only_the_stages_that_the_plan_names_are_changed(make, base):
     from edge_agent.models.finetune.train import network_of
 
