@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 
 def host_and_port(host: str, port: int) -> str:
@@ -20,6 +19,8 @@ def unreachable(error: OSError, host: str, port: int, *, timeout_s: float) -> st
         return f"{where} accepts no connection or does not answer within {timeout_s:g} s"
     if isinstance(error, ConnectionRefusedError):
         return f"{where} refuses connections; is the camera on, is the port right?"
+    import ssl  # noqa: PLC0415 - 2 MiB that only a failing connection needs to tell why
+
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"{where}: its certificate is not trusted ({error.verify_message}); install the authority that signed it, "

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -15,15 +16,12 @@ from edge_agent.capture.controls import AS_IT_IS, Controls
 from edge_agent.capture.intake import CameraPlan, Gate, Wiring
 from edge_agent.capture.knock import knock_of
 from edge_agent.capture.load import Load
-from edge_agent.capture.onvif.device import ask_identity
 from edge_agent.capture.picture import Image, prepare
 from edge_agent.capture.queue import FrameQueue
 from edge_agent.capture.source import Source, Terms
 from edge_agent.capture.sources import make_source
-from edge_agent.capture.sources.identified import IdentifiedSource
 from edge_agent.capture.states import CameraState
 from edge_agent.capture.view import Polygon, View
-from edge_agent.capture.web import Place, place_of
 from edge_agent.capture.worker import CameraStatus, CameraWorker
 from edge_agent.clock import Clock
 from edge_agent.config.redact import redact
@@ -33,6 +31,9 @@ from edge_agent.processes.identities import Identities
 from edge_agent.processes.picture_watch import PictureWatch
 from edge_agent.records import Drop, HoldReason, Region, Trigger
 from edge_agent.sync.alarms import Condition
+
+if TYPE_CHECKING:
+    from edge_agent.capture.web import Place
 
 log = logging.getLogger(__name__)
 
@@ -131,17 +132,25 @@ def source_maker(
             decode=camera.decode,
         )
         source = make_source(address, terms)
-        if service is None:
-            return source
-        return IdentifiedSource(source, lambda: ask_identity(service, clock), clock)
+        return source if service is None else _identified(source, service, clock)
 
     return make
+
+
+def _identified(source: Source, service: Place, clock: Clock) -> Source:
+    # HTTP and XML take some MiB, which only a gateway with such a camera pays.
+    from edge_agent.capture.onvif.device import ask_identity  # noqa: PLC0415 - see above
+    from edge_agent.capture.sources.identified import IdentifiedSource  # noqa: PLC0415
+
+    return IdentifiedSource(source, lambda: ask_identity(service, clock), clock)
 
 
 def onvif_of(camera: Camera, address: Address) -> Place | None:
     """Where to ask which camera it is, with the login of its stream; None where the configuration names no place."""
     if camera.onvif is None:
         return None
+    from edge_agent.capture.web import place_of  # noqa: PLC0415 - as `_identified`
+
     # A pipeline is no URL, and has no login of its own.
     login = urlsplit("" if address.scheme == "gstreamer" else address.target)
     return dataclasses.replace(

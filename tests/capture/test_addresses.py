@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.addresses import SCHEMES, fault_of, parse, with_login
-from edge_agent.capture.sources import OPENERS
+from edge_agent.capture.sources import OPENERS, opener
 from edge_agent.config.redact import redact
 from edge_agent.errors import ConfigError
 
@@ -122,3 +122,4 @@ def test_redacting_leaves_an_address_without_credentials_alone():
 
 def test_every_scheme_has_an_opener():
     assert SCHEMES.keys() == OPENERS.keys()
+    assert all(callable(opener(scheme)) for scheme in OPENERS)

@@ -1,40 +1,42 @@
 """One table from the scheme of an address to the source that serves it.
 
-A new kind of camera is a file here, a line in this table, and a line in `addresses.SCHEMES`.
+A new kind of camera is a file here, a line in this table, and a line in `addresses.SCHEMES`. A kind is loaded when
+there is a camera of it: what HTTP, TLS, drivers and camera processes need takes some MiB that others should not pay.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.source import Source, Terms
-from edge_agent.capture.sources.folder import FolderSource
-from edge_agent.capture.sources.genicam import GenicamSource
-from edge_agent.capture.sources.gstreamer import GstreamerSource, csi
-from edge_agent.capture.sources.mjpeg import MjpegSource
-from edge_agent.capture.sources.stream import stream
-from edge_agent.capture.sources.synthetic import SyntheticSource
-from edge_agent.capture.sources.v4l2 import V4l2Source
-from edge_agent.capture.sources.video import VideoSource
 
 Opener = Callable[[Address, Terms], Source]
 
-OPENERS: Mapping[str, Opener] = {
-    "rtsp": stream,
-    "rtsps": stream,
-    "http": MjpegSource,
-    "https": MjpegSource,
-    "v4l2": V4l2Source,
-    "gstreamer": GstreamerSource,
-    "csi": csi,
-    "genicam": GenicamSource,
-    "folder": FolderSource,
-    "video": VideoSource,
-    "synthetic": SyntheticSource,
+# Scheme -> module here, and what in it makes the source.
+OPENERS: Mapping[str, tuple[str, str]] = {
+    "rtsp": ("stream", "stream"),
+    "rtsps": ("stream", "stream"),
+    "http": ("mjpeg", "MjpegSource"),
+    "https": ("mjpeg", "MjpegSource"),
+    "v4l2": ("v4l2", "V4l2Source"),
+    "gstreamer": ("gstreamer", "GstreamerSource"),
+    "csi": ("gstreamer", "csi"),
+    "genicam": ("genicam", "GenicamSource"),
+    "folder": ("folder", "FolderSource"),
+    "video": ("video", "VideoSource"),
+    "synthetic": ("synthetic", "SyntheticSource"),
 }
+
+
+def opener(scheme: str) -> Opener:
+    """What makes the sources of this scheme."""
+    module, name = OPENERS[scheme]
+    found: Opener = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return found
 
 
 def make_source(address: Address, terms: Terms) -> Source:
     """The source of an address; nothing is opened yet."""
-    return OPENERS[address.scheme](address, terms)
+    return opener(address.scheme)(address, terms)
