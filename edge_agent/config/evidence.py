@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import StringConstraints
-from pydantic.json_schema import WithJsonSchema
+from typing import Literal
 
 from edge_agent.config.keys import Apply, Section, key
+from edge_agent.config.texts import Word
 
 MIB = 1024 * 1024
 
@@ -15,12 +13,6 @@ KEPT = ("fail", "hold", "near-threshold", "unlike", "random", "request")
 Kept = Literal["fail", "hold", "near-threshold", "unlike", "random", "request"]
 # Those with a picture that shows something; docs/evidence.md says which of them teach.
 HoldWord = Literal["unsure", "learning", "model", "dark", "overexposed", "blurred", "moved", "late", "recipe"]
-_LABEL_PATTERN = r"^[^\x00-\x1f\x7f]{1,64}$"
-Label = Annotated[
-    str,
-    StringConstraints(pattern=_LABEL_PATTERN),
-    WithJsonSchema({"type": "string", "pattern": _LABEL_PATTERN, "x-expected": "1 to 64 characters"}),
-]
 
 
 class Keeping(Section):
@@ -84,7 +76,7 @@ class Evidence(Keeping):
         ge=0,
         le=1024 * 1024 * MIB,
     )
-    never_delete: tuple[Label, ...] = key(
+    never_delete: tuple[Word, ...] = key(
         (),
         "Classes whose pictures are never deleted for space.",
         apply=Apply.RESTART,

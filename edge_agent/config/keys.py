@@ -32,6 +32,12 @@ class AddressBook(Protocol):
         """Which triggers (by camera) and signals (by name: address, cameras) are in each other's way."""
 
 
+def address_fault(kind: str, text: str, info: ValidationInfo) -> str | None:
+    """What is wrong with an address, as those who know say; None when nothing is, or nobody was asked."""
+    addresses: AddressBook | None = (info.context or {}).get("addresses")
+    return None if addresses is None else addresses.fault(kind, text)
+
+
 REQUIRED: Any = ...
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import field_validator
 
 from edge_agent.config.keys import Apply, FilePath, Section, key, refuse
+from edge_agent.config.logins import has_a_certificate
 
 DEFAULT_LISTEN = "127.0.0.1:8480"
 
@@ -66,9 +66,4 @@ class Review(Section):
             raise refuse("ADDRESS:PORT, such as 127.0.0.1:8480, 0.0.0.0:8480 or [::1]:8480") from error
         return value
 
-    @field_validator("key_file")
-    @classmethod
-    def _certificate_and_key_come_together(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if "cert_file" in info.data and (value is None) != (info.data["cert_file"] is None):
-            raise refuse("cert_file and key_file together" if value else "key_file beside cert_file")
-        return value
+    _certificate_and_key_come_together = field_validator("key_file")(has_a_certificate)

@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from edge_agent.config import nodes
+from edge_agent.config.camera import Camera, Inspection
 from edge_agent.config.evidence import Evidence, Keeping
 from edge_agent.config.faults import InvalidConfigError, Place, fault_at
 from edge_agent.config.keys import REQUIRED, AddressBook, Apply, Section, key, refuse
@@ -26,19 +27,17 @@ from edge_agent.config.migrate import MIGRATIONS, VERSION, Migration, migrate
 from edge_agent.config.review import Review
 from edge_agent.config.secrets import Secrets
 from edge_agent.config.sections import (
-    Camera,
     DeviceKeys,
-    Inspection,
     Logging,
     Models,
     Mqtt,
-    Name,
     Outbox,
     Site,
     Storage,
     Telemetry,
 )
 from edge_agent.config.signals import Signal, fault_of_signals
+from edge_agent.config.texts import Name
 from edge_agent.config.validate import faults, inherit, values
 
 

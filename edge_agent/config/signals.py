@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
-from edge_agent.config.keys import REQUIRED, AddressBook, Apply, FilePath, Section, key, refuse
-from edge_agent.config.sections import Address, Camera, Name, Password, address_fault
+from edge_agent.config.camera import Camera
+from edge_agent.config.keys import REQUIRED, AddressBook, Apply, FilePath, Section, address_fault, key, refuse
+from edge_agent.config.logins import Password, has_a_certificate, has_a_user
+from edge_agent.config.texts import Address, Name
 
 
 class Signal(Section):
@@ -92,21 +94,13 @@ class Signal(Section):
             raise refuse(f"no {info.field_name}", "only opc.tcp:// has users and certificates")
         return value
 
-    @field_validator("password")
-    @classmethod
-    def _a_password_has_a_user(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None and "username" in info.data and info.data["username"] is None:
-            raise refuse("username beside it")
-        return value
+    _a_password_has_a_user = field_validator("password")(has_a_user)
 
     @field_validator("key_file")
     @classmethod
     def _security_has_its_files(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if "cert_file" not in info.data:
-            return value
-        if (value is None) != (info.data["cert_file"] is None):
-            raise refuse("cert_file and key_file together" if value else "key_file beside cert_file")
-        if value is None and info.data.get("security") not in (None, "none"):
+        has_a_certificate(value, info)
+        if "cert_file" in info.data and value is None and info.data.get("security") not in (None, "none"):
             raise refuse(f"cert_file and key_file for security: {info.data['security']}")
         return value
 

@@ -24,8 +24,8 @@ from edge_agent.capture.states import CameraState
 from edge_agent.capture.view import Polygon, View
 from edge_agent.capture.worker import CameraStatus, CameraWorker
 from edge_agent.clock import Clock
+from edge_agent.config.camera import Camera
 from edge_agent.config.redact import redact
-from edge_agent.config.sections import Camera
 from edge_agent.config.shapes import Shape
 from edge_agent.processes.identities import Identities
 from edge_agent.processes.picture_watch import PictureWatch

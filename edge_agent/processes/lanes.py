@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config.sections import Camera
+from edge_agent.config.camera import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
 from edge_agent.inspect.decide import Rules, with_thresholds
 from edge_agent.inspect.lane import Absent, Judge, Lane, Seat

@@ -25,7 +25,7 @@ from edge_agent.capture.picture_health import (
     shows_parts,
 )
 from edge_agent.capture.picture_reference import MOST_REFERENCE_BYTES, Reference, from_json, to_json
-from edge_agent.config.sections import Camera
+from edge_agent.config.camera import Camera
 from edge_agent.errors import CorruptStoreError, TransientError
 from edge_agent.records import HoldReason
 from edge_agent.storage import remove_file, replace_file, storage_faults

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edge_agent.capture.picture import Image, prepare_for, read_picture
 from edge_agent.capture.view import EVERYTHING, View, apply
 from edge_agent.clock import Clock
-from edge_agent.config.sections import Camera, DeviceKeys, Models
+from edge_agent.config.camera import Camera
+from edge_agent.config.sections import DeviceKeys, Models
 from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadPictureError, ConfigError, TransientError
 from edge_agent.inspect.lane import Judge, Lane, Seat, deciding, on_picture

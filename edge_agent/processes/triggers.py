@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.clock import Clock
+from edge_agent.config.camera import Camera
 from edge_agent.config.redact import redact
-from edge_agent.config.sections import Camera
 from edge_agent.errors import BadCommandError
 from edge_agent.line.addresses import (
     GpioTrigger,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edge_agent.config.sections import Camera
+from edge_agent.config.camera import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
 from edge_agent.inspect.lane import Absent
 from edge_agent.models.encoder import RuntimeOptions

@@ -5,7 +5,7 @@ import pytest
 
 from edge_agent.capture.addresses import parse
 from edge_agent.capture.picture_health import ALL_CHECKS
-from edge_agent.config.sections import Camera
+from edge_agent.config.camera import Camera
 from edge_agent.errors import StorageReadOnlyError
 from edge_agent.processes.picture_watch import PictureWatch, ReferenceFiles, health_plan
 from edge_agent.records import HoldReason

@@ -13,7 +13,7 @@ from edge_agent.capture.onvif.device import ask_identity
 from edge_agent.capture.source import Source
 from edge_agent.capture.web import Place
 from edge_agent.clock import Clock
-from edge_agent.config.sections import Camera
+from edge_agent.config.camera import Camera
 from edge_agent.device.detect import choose, detect
 from edge_agent.device.profile import profiles
 from edge_agent.errors import BadPictureError, CameraError, ConfigError
