@@ -61,7 +61,6 @@ class Inference(Section):
 class Capture(Section):
     """How frames are decoded. An empty map of pipelines means OpenCV's own V4L2 and FFmpeg."""
 
-    opencv: Literal["wheel", "jetpack"] = key("wheel", "Which OpenCV: pip's has no GStreamer, JetPack's has.")
     pipelines: Mapping[str, str] = key({}, "GStreamer pipelines by kind of camera, with {placeholders}.")
 
 

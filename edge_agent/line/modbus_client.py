@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.errors import LineError
+from edge_agent.line.addresses import ModbusSignal, ModbusTrigger
 from edge_agent.line.modbus import (
     HEADER_BYTES,
     Cells,
@@ -32,6 +33,11 @@ class ModbusClient:
         self._clock = clock
         self._socket: socket.socket | None = None
         self._transaction = 0
+
+    @classmethod
+    def of(cls, device: ModbusTrigger | ModbusSignal, clock: Clock) -> ModbusClient:
+        """The client for the device of an address; not connected yet."""
+        return cls(host=device.host, port=device.port, unit=device.unit, timeout_s=device.timeout_s, clock=clock)
 
     def open(self) -> None:
         """Connect, if not connected.

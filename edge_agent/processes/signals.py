@@ -136,14 +136,7 @@ class SignalCrew:
                 server = self._exchange.modbus(address.host, address.port, _user(name), note)
                 return BankPort(server, blocks(address.table, address.start, cameras))
             case ModbusSignal():
-                client = ModbusClient(
-                    host=address.host,
-                    port=address.port,
-                    unit=address.unit,
-                    timeout_s=address.timeout_s,
-                    clock=self._clock,
-                )
-                return ModbusPort(client, blocks(address.table, address.start, cameras))
+                return ModbusPort(ModbusClient.of(address, self._clock), blocks(address.table, address.start, cameras))
             case Socket():
                 return SocketPort(self._exchange.socket(address.name, _user(name), note))
             case GpioSignal():

@@ -129,14 +129,7 @@ class TriggerCrew:
                 server = self._exchange.modbus(address.host, address.port, user, line.note)
                 return ServedTrigger(address, server.bank, line)
             case ModbusTrigger():
-                client = ModbusClient(
-                    host=address.host,
-                    port=address.port,
-                    unit=address.unit,
-                    timeout_s=address.timeout_s,
-                    clock=self._clock,
-                )
-                return PolledTrigger(address, client, line)
+                return PolledTrigger(address, ModbusClient.of(address, self._clock), line)
 
 
 def _gpio(address: GpioTrigger, line: TriggerLine) -> TriggerSource:

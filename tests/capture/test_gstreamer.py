@@ -39,19 +39,9 @@ def opener(text, *, open_timeout_s=5.0, read_timeout_s=2.0, **terms):
 
 
 @pytest.fixture
-def play():
+def play(opened):
     """Opens a source of the address; all are closed at the end."""
-    opened = []
-
-    def start(text, **terms):
-        source = opener(text, **terms)(threading.Event())
-        opened.append(source)
-        source.open()
-        return source
-
-    yield start
-    for source in opened:
-        source.close()
+    return lambda text, **terms: opened(opener(text, **terms))
 
 
 def child_of(source):

@@ -34,19 +34,9 @@ def opener(url, **terms):
 
 
 @pytest.fixture
-def play():
+def play(opened):
     """Opens a source of the stream; all are closed at the end."""
-    opened = []
-
-    def start(url, **terms):
-        source = opener(url, **terms)(threading.Event())
-        opened.append(source)
-        source.open()
-        return source
-
-    yield start
-    for source in opened:
-        source.close()
+    return lambda url, **terms: opened(opener(url, **terms))
 
 
 @pytest.mark.rtsp

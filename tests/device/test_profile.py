@@ -11,7 +11,7 @@ from edge_agent.device.profile import FALLBACK, named, parse, profiles
 FOLDER = Path(__file__).parents[2] / "firmware_profiles"
 GOOD = (FOLDER / "x86-vnni.yaml").read_bytes()
 # What a camera's pipeline may leave open; whoever opens it fills these in.
-PLACEHOLDERS = {"sensor", "width", "height", "fps", "url", "device"}
+PLACEHOLDERS = {"sensor", "width", "height", "fps", "url"}
 
 
 def test_every_file_is_valid_and_named_after_itself():
@@ -87,7 +87,7 @@ def test_int8_is_on_in_tensorrt_exactly_where_the_profile_takes_int8(name):
 def test_every_jetson_decodes_alike_and_says_that_it_was_not_tried(name):
     profile = profiles()[name]
     assert profile.capture == named("jetson-orin-nano-8gb").capture
-    assert set(profile.capture.pipelines) == {"csi", "rtsp-h264", "rtsp-h265", "usb-mjpeg"}
+    assert set(profile.capture.pipelines) == {"csi", "rtsp-h264", "rtsp-h265"}
     assert not profile.evidence.tested_on_hardware
     assert profile.power.modes
     assert profile.releases is not None
