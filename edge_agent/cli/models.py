@@ -280,12 +280,14 @@ def _list(arguments: argparse.Namespace) -> int:
     if not models:
         print("no models yet: `edge-agent models build --activate`, or `edge-agent models import DIR`")
         return EXIT_OK
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("model", "version", "kind", "state"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("version", overflow="fold", min_width=7)
+    for heading in ("kind", "state"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("digest", no_wrap=True, min_width=12)  # what the other verbs are given
     table.add_column("fails from", justify="right")
-    table.add_column("classes")
+    table.add_column("classes", overflow="fold")
     for model in models:
         manifest = model.manifest
         table.add_row(
