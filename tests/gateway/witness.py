@@ -104,5 +104,6 @@ def balanced(numbers, camera):
 
 
 def without_gaps(sequences):
-    """Whether these numbers follow one another without a gap."""
+    """Whether these numbers, of which there are some, follow one another without a gap."""
+    sequences = set(sequences)
     return bool(sequences) and set(sequences) == set(range(min(sequences), max(sequences) + 1))
