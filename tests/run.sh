@@ -60,4 +60,13 @@ if [ $ci = yes ]; then
     case "$where" in "$ground"/*) say "testing the wheel: $where" ;; *) fail "the tests would import $where, not the wheel" ;; esac
 fi
 say "tests"
-"$python" -m pytest "${seed[@]+"${seed[@]}"}" ${marks:+-m "$marks"} --durations=10 --cov=edge_agent --cov-report=term:skip-covered
+suite() { "$python" -m pytest "${seed[@]+"${seed[@]}"}" ${marks:+-m "$marks"} "$@"; }
+if suite --durations=10 --cov=edge_agent --cov-report=term:skip-covered; then exit 0; fi
+[ $ci = yes ] || exit 1
+# Real brokers, cameras and processes on a machine that others use too: up to three failures get one second run, alone and
+# in plain sight. What fails twice is red; what passes then is named, so that somebody mends it.
+failed=$("$python" -c 'import json; print("\n".join(json.load(open(".pytest_cache/v/cache/lastfailed"))))')
+[ "$(wc -l <<<"$failed")" -le 3 ] || fail "too many failures for a second run"
+say "a second run of what failed"
+suite --last-failed --last-failed-no-failures none --no-cov
+say "UNSTEADY, failed once and passed once:" "$failed"
