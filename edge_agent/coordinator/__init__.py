@@ -1,0 +1,1 @@
+"""The coordinator: rounds, aggregation, and the registry of gateways."""
