@@ -154,6 +154,73 @@ def place_files(contents: Mapping[Path, bytes], *, mode: int = 0o640) -> None:
                 sync_directory(folder)
 
 
+def append_line(path: Path, line: bytes, *, older: Path, limit_bytes: int, mode: int = 0o640) -> None:
+    """Add `line`, which ends in a newline, at the end of `path`; durable on return. Any number of processes may.
+
+    A last line without its end is what a writer left that was killed: nobody was told that it was written, and it is
+    cut off. Where the file would grow beyond `limit_bytes` it first becomes `older`, in place of what was there.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError: the line is not there.
+    """
+    with storage_faults(path):
+        while not _appended(path, line, older, limit_bytes, mode):
+            pass
+
+
+def _appended(path: Path, line: bytes, older: Path, limit_bytes: int, mode: int) -> bool:
+    """Whether the line is there; False when the file was full and has become the older one."""
+    descriptor = _open_locked(path, mode)
+    try:
+        size_bytes = _cut_to_whole_lines(descriptor)
+        if size_bytes and size_bytes + len(line) > limit_bytes:
+            path.rename(older)
+            return False
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size_bytes)
+            raise
+        if not size_bytes:
+            sync_directory(path.parent)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, mode: int) -> int:
+    """The file at `path`, locked: whoever waited while it was renamed takes the one that is there now."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except FileNotFoundError:  # renamed, and nobody has made a new one yet
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _cut_to_whole_lines(descriptor: int) -> int:
+    """Cut off what stands behind the last newline; returns the bytes that are left."""
+    size_bytes = end = os.fstat(descriptor).st_size
+    whole_bytes = 0
+    while end > 0 and not whole_bytes:
+        start = max(0, end - 65_536)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        whole_bytes = start + found + 1 if found >= 0 else 0
+        end = start
+    if whole_bytes < size_bytes:
+        os.ftruncate(descriptor, whole_bytes)
+    return whole_bytes
+
+
 def remove_file(path: Path) -> None:
     """Take `path` away so that it stays away after a power cut; no fault where there is none.
 

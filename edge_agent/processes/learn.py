@@ -17,8 +17,9 @@ from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_OK, EXIT_TEMPORARY, RefusedError, TransientError
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.boot import boot
+from edge_agent.processes.candidates import Ground
 from edge_agent.processes.evidence_place import FOLDER
-from edge_agent.processes.learning import Ground, Pass, Result, learn
+from edge_agent.processes.learning import Pass, Result, learn
 from edge_agent.processes.runtime_plan import runtime_plan
 from edge_agent.storage import lock_file
 

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.capture.picture import decode
-from edge_agent.clock import Clock, rfc3339
+from edge_agent.clock import rfc3339
 from edge_agent.errors import BadEvidenceError, BadPictureError, RefusedError
-from edge_agent.evidence.views import GateView, LearnerView, Lesson
+from edge_agent.evidence.views import LearnerView, Lesson
 from edge_agent.learn.book import Book, Entry, new_book, put, relabel, withdraw
 from edge_agent.learn.book_file import UnusableBookError, read_book, write_book
 from edge_agent.learn.feature_code import Codes
-from edge_agent.learn.gate import Examination, Outcome, Policy, rule
-from edge_agent.learn.teach import judge, teach, vectors_of
+from edge_agent.learn.teach import teach
 from edge_agent.models.coding import code_picture
-from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.journal import Figure
 from edge_agent.models.loading import LoadedModel
-from edge_agent.models.store import ModelStore
+from edge_agent.processes.candidates import Ground, put_forward
 from edge_agent.processes.evidence_place import FOLDER
 
 log = logging.getLogger(__name__)
@@ -56,18 +54,7 @@ class Pass:
     samples: int
     reason: str = ""
     digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What a pass works with."""
-
-    state_dir: Path
-    store: ModelStore
-    runtime: RuntimeOptions
-    flavour: str
-    clock: Clock
-    policy: Policy = field(default_factory=Policy)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def learn(name: str, ground: Ground) -> Pass:
@@ -98,18 +85,18 @@ def learn(name: str, ground: Ground) -> Pass:
     except RefusedError as error:
         write_book(_book_file(name, ground), book)
         return Pass(model=name, result=Result.UNLEARNABLE, samples=len(book.entries), reason=str(error))
-    vectors, labels = _sealed(name, model, ground)
-    ruling = rule(Examination(judged=judge(model.head, taught.head, vectors, labels) if labels else ()), ground.policy)
-    reason = "; ".join(ruling.reasons)
-    if ruling.outcome is Outcome.REFUSE:
-        write_book(_book_file(name, ground), book)
-        return Pass(model=name, result=Result.REFUSED, samples=taught.samples, reason=reason)
     version = "head-" + rfc3339(ground.clock.utc_s()).replace(":", "").replace("-", "").lower().replace(".", "-")
-    digest = ground.store.with_head(active, taught.head, version[:64])
-    ground.store.activate(name, digest, ground.runtime, ground.flavour)
+    found = put_forward(name, ground.store.with_head(active, taught.head, version[:64]), ground)
     # Last: a pass that was killed before is made again.
     write_book(_book_file(name, ground), book)
-    return Pass(model=name, result=Result.IN_FORCE, samples=taught.samples, reason=reason, digest=digest)
+    return Pass(
+        model=name,
+        result=Result.IN_FORCE if found.accepted else Result.REFUSED,
+        samples=taught.samples,
+        reason="; ".join(found.reasons),
+        digest=found.digest,
+        figures=found.figures,
+    )
 
 
 def _book_file(name: str, ground: Ground) -> Path:
@@ -141,9 +128,7 @@ def _brought_up(book: Book, lessons: Sequence[Lesson], model: LoadedModel, view:
     return put(book, entries, codes) if entries else book
 
 
-def _coded(
-    lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView | GateView, views: int
-) -> tuple[list[Entry], Codes]:
+def _coded(lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView, views: int) -> tuple[list[Entry], Codes]:
     """Entries and codes of samples; a picture that is damaged or gone is left out, and the log says which."""
     entries, codes = [], []
     for lesson in lessons:
@@ -157,12 +142,3 @@ def _coded(
         block = rfc3339(sample.captured_utc_s)[:10]  # the day
         entries.append(Entry(sample=sample.id, label=str(sample.truth), source=lesson.source.value, block=block))
     return entries, np.stack(codes) if codes else np.empty((0, views, model.code.dimension), np.int8)
-
-
-def _sealed(name: str, model: LoadedModel, ground: Ground) -> tuple[NDArray[np.float32], list[str]]:
-    view = GateView(ground.state_dir / FOLDER)
-    try:
-        entries, codes = _coded(view.lessons(name), model, view, 1)
-    finally:
-        view.close()
-    return vectors_of(model.code, codes[:, 0]), [entry.label for entry in entries]
