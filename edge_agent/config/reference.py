@@ -91,6 +91,8 @@ def entries() -> Iterator[Documented]:
             if title == "cameras.NAME" and name in shared:
                 continue
             fragment = resolve(schema(), reference)
+            if isinstance(fragment.get("default"), dict) and "properties" in fragment:
+                continue  # a section of its own, below
             yield Documented(
                 section=title,
                 key=f"{title}.{name}",
@@ -107,12 +109,16 @@ def sections() -> Iterator[tuple[str, Fragment]]:
         section = resolve(schema(), reference)
         if "patternProperties" in section:
             title, section = f"{name}.NAME", resolve(schema(), next(iter(section["patternProperties"].values())))
-            yield title, section
-            for inner, fragment in section["properties"].items():
-                if "properties" in (deeper := resolve(schema(), fragment)):
-                    yield f"{title}.{inner}", deeper
+            yield from _with_inner(title, section)
         elif "properties" in section:
-            yield name, section
+            yield from _with_inner(name, section)
+
+
+def _with_inner(title: str, section: Fragment) -> Iterator[tuple[str, Fragment]]:
+    yield title, section
+    for name, fragment in section["properties"].items():
+        if "properties" in (inner := resolve(schema(), fragment)):
+            yield from _with_inner(f"{title}.{name}", inner)
 
 
 def markdown() -> str:
@@ -120,8 +126,9 @@ def markdown() -> str:
     parts = [HEAD]
     for title, section in sections():
         parts.append(f"\n## {title}\n\n{section['description']}\n")
-        parts.append("| key | default | expected | effect | meaning |\n|---|---|---|---|---|")
-        parts.extend(_row(entry) for entry in entries() if entry.section == title)
+        rows = [_row(entry) for entry in entries() if entry.section == title]
+        if rows:
+            parts += ["| key | default | expected | effect | meaning |\n|---|---|---|---|---|", *rows]
     return "\n".join(parts) + "\n"
 
 

@@ -23,6 +23,7 @@ from edge_agent.config.camera import Camera, Inspection
 from edge_agent.config.evidence import Evidence, Keeping
 from edge_agent.config.faults import InvalidConfigError, Place, fault_at
 from edge_agent.config.keys import REQUIRED, AddressBook, Apply, Section, key, refuse
+from edge_agent.config.learning import Learning
 from edge_agent.config.migrate import MIGRATIONS, VERSION, Migration, migrate
 from edge_agent.config.review import Review
 from edge_agent.config.secrets import Secrets
@@ -69,6 +70,7 @@ class Settings(Section):
     mqtt: Mqtt = key(REQUIRED, "The broker.")
     models: Models = Field(default=Models(), description="Model bundles.")
     outbox: Outbox = Field(default=Outbox(), description="What waits for the broker.")
+    learning: Learning = Field(default=Learning(), description="What is learned at night.")
     review: Review = Field(default=Review(), description="The page on which people label pictures.")
     telemetry: Telemetry = Field(default=Telemetry(), description="Numbers that are sent regularly.")
     device: DeviceKeys = Field(default=DeviceKeys(), description="The machine.")
