@@ -137,6 +137,7 @@ class Health:
 class HealthPlan:
     """Which `checks` apply to a camera; `pictures` to learn from; `view` names what of the picture is looked at;
     `frozen_after` equal pictures in a row. `parts`: each picture is of another part. Each `learn_every`-th is learned.
+    `measure`: the numbers of sound pictures are wanted, whether anything is checked or not.
     """
 
     checks: frozenset[HoldReason]
@@ -145,6 +146,7 @@ class HealthPlan:
     frozen_after: int = FROZEN_AFTER
     parts: bool = True
     learn_every: int = 1
+    measure: bool = False
 
 
 def default_checks(address: Address) -> frozenset[HoldReason]:
@@ -198,6 +200,7 @@ class Comparison:
     def __init__(self, reference: Reference, checks: frozenset[HoldReason]) -> None:
         self.reference = reference
         self._rules = [rule for rule in RULES if rule.reason in checks]
+        self.found: Mapping[str, float] = {}  # the readings of the last picture
         self._drift = dict.fromkeys(reference.expected, 0.0)
         self._strays: dict[str, deque[float]] = {
             name: deque([0.0] * WINDOW, maxlen=WINDOW) for name in reference.expected
@@ -206,7 +209,7 @@ class Comparison:
 
     def look(self, statistics: Statistics) -> Finding | None:
         """What this picture and those before it say together."""
-        found = readings(statistics, self.reference.template)
+        found = self.found = readings(statistics, self.reference.template)
         strays = {
             name: (found[name] - expected.centre - self._drift[name]) / expected.reach
             for name, expected in self.reference.expected.items()
@@ -240,14 +243,22 @@ class Comparison:
 
 
 class PictureHealth:
-    """One camera's pictures, looked at one by one by its thread. `keep` is given each reference that was learned.
+    """One camera's pictures, looked at one by one by its thread. `keep` is given each reference that was learned,
+    `hear` the numbers of each sound picture once there is one.
 
     `relearn` may be called, and `health` read, from any thread.
     """
 
-    def __init__(self, plan: HealthPlan, reference: Reference | None, keep: Callable[[Reference], None]) -> None:
+    def __init__(
+        self,
+        plan: HealthPlan,
+        reference: Reference | None,
+        keep: Callable[[Reference], None],
+        hear: Callable[[Mapping[str, float]], None] = lambda _numbers: None,
+    ) -> None:
         self._plan = plan
         self._keep = keep
+        self._hear = hear
         self._repeats = Repeats(plan.frozen_after)
         self._phase = Phase.LEARNING
         self._seen: list[Statistics] = []
@@ -265,7 +276,7 @@ class PictureHealth:
 
     def examine(self, image: Image) -> HoldReason | None:
         """What is wrong with a view, uint8 [h, w, 3]; None when nothing is."""
-        if not self._plan.checks:
+        if not self._plan.checks and not self._plan.measure:
             return None
         size_px = (image.shape[0], image.shape[1])
         if self._relearn.is_set() or size_px != self._size_px:
@@ -273,7 +284,9 @@ class PictureHealth:
             self._begin_anew(size_px)
         statistics = statistics_of(image)
         finding = self._steadied(self._find(statistics))
-        if finding is None and self._phase is Phase.LEARNING:
+        if finding is None and self._comparison is not None:
+            self._hear(self._numbers(self._comparison, statistics, size_px))
+        elif finding is None:
             self._learn(statistics, size_px)
         self.health = Health(state=self._state() if finding is None else finding.reason.value, finding=finding)
         return None if finding is None else finding.reason
@@ -285,6 +298,14 @@ class PictureHealth:
             if finding is not None and finding.reason in self._plan.checks:
                 return finding
         return None if self._comparison is None else self._comparison.look(statistics)
+
+    def _numbers(self, comparison: Comparison, statistics: Statistics, size_px: tuple[int, int]) -> Mapping[str, float]:
+        template = comparison.reference.template
+        if not self._plan.measure or template is None:
+            return comparison.found
+        cell_px = size_px[0] / statistics.structure.shape[0]
+        right, down = template.displacement(statistics.structure)
+        return {**comparison.found, "right_px": right * cell_px, "down_px": down * cell_px}
 
     def _steadied(self, finding: Finding | None) -> Finding | None:
         """The finding, or the one before it until enough sound pictures came."""

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from edge_agent.capture.picture_statistics import Statistics, Structure, small_size
 from edge_agent.errors import CorruptStoreError
 
-VERSION = 1
-# A reference is 5 kB of JSON, with fixed structure up to 130 kB: a small picture has at most 213 x 213 pixels.
+VERSION = 2
+# A reference is 5 kB of JSON, with fixed structure up to 190 kB: a small picture has at most 213 x 213 pixels.
 MOST_REFERENCE_BYTES = 256 * 1024
 
 # Fixed structure: pixels whose edge is there in every picture. At least so strong (grey values / 2), so much stronger
@@ -29,6 +29,8 @@ MOST_REFERENCE_BYTES = 256 * 1024
 FIXED_STRENGTH = 3.0
 FIXED_CONTRAST = 2.0
 FIXED_SHARE = 0.005
+# A direction in which what is fixed hardly changes is none in which a move could be seen: along a single long edge.
+FAINTEST_DIRECTION = 0.1
 
 READINGS = ("light", "burnt", "fineness", "coarse_fineness", "detail", "agreement")
 
@@ -43,16 +45,40 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """Structure that stays whatever part lies there: `where` bool [h, w], `edges` float32 [n] at those pixels."""
+    """Structure that stays whatever part lies there: `where` bool [h, w], `edges` float32 [n] at those pixels, `slopes`
+    float32 [2, n]: how it changes there from one pixel to the next, to the right and down.
+    """
 
     where: NDArray[np.bool_] = field(repr=False)
     edges: NDArray[np.float32] = field(repr=False)
+    slopes: NDArray[np.float32] = field(repr=False)
+    _solver: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_solver", _solver_of(self.edges, self.slopes))
 
     def agreement(self, structure: Structure) -> float:
         """How much of it a picture shows, -1 to 1: the correlation at the fixed pixels."""
         found = structure[self.where].astype(np.float32)
         size = math.sqrt(float(found @ found) * float(self.edges @ self.edges))
         return float(found @ self.edges) / size if size > 0 else 0.0
+
+    def displacement(self, structure: Structure) -> tuple[float, float]:
+        """How far it has moved to the right and down, in pixels of the small picture; true to about one of them.
+
+        Least squares of first order (Lucas and Kanade 1981); less light, and what is added everywhere, are solved for
+        beside it and so do not count as a move.
+        """
+        right, down = -(self._solver @ structure[self.where].astype(np.float32))
+        return float(right), float(down)
+
+
+def _solver_of(edges: NDArray[np.float32], slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [2, n]: what turns the picture at the fixed pixels into the move against the slopes."""
+    columns = np.stack([*slopes, edges, np.ones_like(edges)], axis=1).astype(np.float64)
+    sizes = np.maximum(np.linalg.norm(columns, axis=0), 1e-9)
+    inverse = np.linalg.pinv(columns / sizes, rcond=FAINTEST_DIRECTION)
+    return np.asarray(inverse[:2] / sizes[:2, None], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +128,8 @@ def _template(structures: Sequence[Structure]) -> Template | None:
     fixed = (np.abs(mean) >= FIXED_STRENGTH) & (np.abs(mean) >= FIXED_CONTRAST * spread)
     if fixed.mean() < FIXED_SHARE:
         return None
-    return Template(where=fixed, edges=mean[fixed])
+    down, right = np.gradient(mean) if min(mean.shape) > 1 else (np.zeros_like(mean), np.zeros_like(mean))
+    return Template(where=fixed, edges=mean[fixed], slopes=np.stack([right[fixed], down[fixed]]))
 
 
 def to_json(reference: Reference) -> bytes:
@@ -120,6 +147,7 @@ def to_json(reference: Reference) -> bytes:
             "shape": template.where.shape,
             "where": _packed(np.packbits(template.where)),
             "edges": _packed(np.rint(template.edges).astype(np.int8)),
+            "slopes": _packed(np.rint(template.slopes).astype(np.int8)),
         },
     }
     return json.dumps(plain, separators=(",", ":")).encode()
@@ -169,4 +197,5 @@ def _unpacked(plain: Any, small: tuple[int, int]) -> Template:
     edges = np.frombuffer(base64.b64decode(plain["edges"], validate=True), np.int8).astype(np.float32)
     if len(edges) != int(where.sum()) or not len(edges):
         raise ValueError(f"{len(edges)} edges at {int(where.sum())} fixed pixels")
-    return Template(where=where, edges=edges)
+    slopes = np.frombuffer(base64.b64decode(plain["slopes"], validate=True), np.int8).astype(np.float32)
+    return Template(where=where, edges=edges, slopes=slopes.reshape(2, len(edges)))

@@ -39,12 +39,13 @@ class Gaussian:
     rest: float
 
 
-def fit_gaussian(vectors: NDArray[np.float32], shrinkage: float = SHRINKAGE) -> Gaussian:
-    """The Gaussian of `vectors` float32 [n, D], n >= 2."""
+def fit_gaussian(vectors: NDArray[np.float32], shrinkage: float = SHRINKAGE, axes_max: int | None = None) -> Gaussian:
+    """The Gaussian of `vectors` float32 [n, D], n >= 2; of its axes the `axes_max` longest, None keeps all."""
     rows = vectors.astype(np.float64)
     mean, gain = rows.mean(axis=0), _gain(rows.mean(axis=0), rows.std(axis=0))
     _, singular, axes = np.linalg.svd((rows - mean) * gain, full_matrices=False)
-    return _shrunk(mean, gain, axes, singular**2 / (len(rows) - 1), shrinkage)
+    variances = singular**2 / (len(rows) - 1)
+    return _shrunk(mean, gain, axes[:axes_max], variances[:axes_max], shrinkage, left=float(variances.sum()))
 
 
 def gaussian_of_sums(statistics: Statistics, code: FeatureCode, shrinkage: float = SHRINKAGE) -> Gaussian:

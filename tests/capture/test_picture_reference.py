@@ -49,7 +49,7 @@ def test_a_reference_with_one_value_changed_is_read_or_refused_and_still_works(d
     place = data.draw(
         st.sampled_from(
             [(plain, key) for key in plain]
-            + [(plain["template"], k) for k in ("shape", "where", "edges")]
+            + [(plain["template"], k) for k in ("shape", "where", "edges", "slopes")]
             + [(plain["expected"], name) for name in READINGS]
         )
     )
@@ -77,7 +77,7 @@ def test_every_beginning_of_a_reference_is_refused(cut):
 
 
 def test_a_reference_of_another_version_or_without_bounds_is_refused():
-    with pytest.raises(CorruptStoreError, match="version 99, expected 1"):
+    with pytest.raises(CorruptStoreError, match="version 99, expected 2"):
         from_json(json.dumps({**json.loads(KNOWN), "version": 99}).encode())
     with pytest.raises(CorruptStoreError, match="at most"):
         from_json(b" " * (MOST_REFERENCE_BYTES + 1))
