@@ -243,7 +243,7 @@ def test_probation_ends_at_the_first_clear_sign_of_each_kind():
     assert ruled(Stage.PROBATION, probation=slow).event is None
     assert "ended 2 times" in ruled(Stage.PROBATION, probation=fine, crashes=2).reasons[0]
     assert ruled(Stage.PROBATION, probation=fine, crashes=1).event is None
-    drifted = of(PASS_PASS=180, PASS_FAIL=20)
+    drifted = of(PASS_PASS=170, PASS_FAIL=30)
     assert ruled(Stage.PROBATION, probation=drifted).event is None
     assert "in its shadow run" in ruled(Stage.PROBATION, shadow=of(PASS_PASS=500), probation=drifted).reasons[0]
 
