@@ -3,16 +3,21 @@
     models/blobs/SHA256          every file of every bundle, once
     models/manifests/DIGEST.json a bundle: written last, so a manifest in place means a bundle complete
     models/pointers/NAME.json    {"active": DIGEST, "previous": DIGEST | null}
+    models/journal.jsonl         who took each step, when and why (models/journal.py)
 
     directory --stage--> staged --activate--> active --activate another--> previous --roll_back--> active
 
 A kill at any point leaves the state before or the state after, and at most blobs that no manifest names; `prune` takes
 those away. Readers take no lock: what a pointer names is never changed, only replaced.
+
+Each step is in the journal before it is taken, so none is taken that the disk has no room to tell of. The way back is
+the exception: a rollback goes on without its line, since the line must not wait for a disk.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +29,7 @@ from edge_agent.models import arrays, bundle, engines, loading, manifests
 from edge_agent.models.bundle import BundleFile
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.files import read_bounded, read_file
+from edge_agent.models.journal import GATEWAY, Event, Journal, Step
 from edge_agent.models.loading import AnyModel
 from edge_agent.models.manifests import AnyManifest
 from edge_agent.models.network_manifest import NetworkManifest
@@ -31,6 +37,8 @@ from edge_agent.models.pointer import Pointer
 from edge_agent.models.vet import vet
 from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FLAVOUR = "u8s8"
 BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -48,7 +56,8 @@ class StoredModel:
 class ModelStore:
     """The store under `root`, usually STATE/models. Safe for several threads and processes: writers take turns.
 
-    `vetting` and `write` are what the product uses; a test hands in others to see what happens when they fail.
+    `vetting`, `write` and `journal` are what the product uses; a test hands in others to see what happens when they
+    fail. `by` of each step is who stands for it: `journal.GATEWAY`, `LEARN` or `operator(NAME)`.
     """
 
     def __init__(
@@ -59,15 +68,17 @@ class ModelStore:
         vetting: Callable[[bytes], VetReport] = vet,
         limit_bytes: int = BUNDLE_LIMIT_BYTES,
         write: Callable[[Path, bytes], None] = replace_file,
+        journal: Journal | None = None,
     ) -> None:
         self.root = root
+        self.journal = journal or Journal(root)
         self._clock = clock or SystemClock()
         self._vet = vetting
         self._limit_bytes = limit_bytes
         self._write = write
         self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
 
-    def stage(self, bundle_dir: Path) -> str:
+    def stage(self, bundle_dir: Path, *, by: str = GATEWAY) -> str:
         """Take a bundle directory into the store and return its digest; twice is as good as once.
 
         Raises:
@@ -86,7 +97,11 @@ class ModelStore:
             # What is a network of a bundle in the store was vetted when it came in; any other blob was not.
             vetted = {file.sha256 for known in self._readable().values() for file in known.networks.values()}
             loading.check(manifest, contents, self._vet, vetted)
-            return self._keep(manifest, manifest_bytes, contents)
+            digest = bundle.digest(manifest_bytes)
+            if digest in self._digests():
+                return self._keep(manifest, manifest_bytes, contents)
+            with self._told(self._step(Event.IMPORTED, manifest.name, digest, by)):
+                return self._keep(manifest, manifest_bytes, contents)
 
     def with_head(self, digest: str, head: LinearHead, version: str) -> str:
         """Stage the same encoder with another head: two small files and a manifest. Returns the new digest.
@@ -122,7 +137,9 @@ class ModelStore:
         with self._writing():
             return self._keep(manifest, manifest_bytes, {base.head.name: head_bytes, base.scores.name: scores_bytes})
 
-    def activate(self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> AnyModel:
+    def activate(
+        self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR, *, by: str = GATEWAY
+    ) -> AnyModel:
         """Load a staged bundle, let it reproduce its golden vectors on this device, and only then point `name` at it.
 
         Raises:
@@ -136,10 +153,12 @@ class ModelStore:
         with self._writing():
             pointer = self._pointer(name)
             if pointer is None or pointer.active != digest:
-                self._point(name, Pointer(active=digest, previous=pointer.active if pointer else None))
+                before = pointer.active if pointer else None
+                with self._told(self._step(Event.ACTIVATED, name, digest, by, before)):
+                    self._point(name, Pointer(active=digest, previous=before))
         return model
 
-    def roll_back(self, name: str) -> str:
+    def roll_back(self, name: str, *, by: str = GATEWAY, reasons: tuple[str, ...] = ()) -> str:
         """Exchange active and previous of `name`; the digest that is active now.
 
         Raises:
@@ -152,7 +171,9 @@ class ModelStore:
             manifest = self.manifest(pointer.previous)
             for file in manifest.files:
                 self._blob(file)
-            self._point(name, Pointer(active=pointer.previous, previous=pointer.active))
+            step = self._step(Event.ROLLED_BACK, name, pointer.previous, by, pointer.active, reasons)
+            with self._told(step, must=False):
+                self._point(name, Pointer(active=pointer.previous, previous=pointer.active))
             return pointer.previous
 
     def active(self, name: str) -> str | None:
@@ -287,6 +308,41 @@ class ModelStore:
             raise TransientError(f"{self.root}: another process is changing models; try again") from error
         with lock:
             yield
+
+    def _step(
+        self,
+        event: Event,
+        name: str,
+        digest: str,
+        by: str,
+        from_digest: str | None = None,
+        reasons: tuple[str, ...] = (),
+    ) -> Step:
+        return Step(
+            event=event,
+            name=name,
+            digest=digest,
+            by=by,
+            at_utc_s=self._clock.utc_s(),
+            from_digest=from_digest,
+            reasons=reasons,
+        )
+
+    @contextlib.contextmanager
+    def _told(self, step: Step, *, must: bool = True) -> Iterator[None]:
+        """Take a step, in the block, that the journal tells of; with `must` it is not taken where it cannot be told."""
+        try:
+            self.journal.write(step)
+        except TransientError as error:
+            if must:
+                raise
+            log.error("audit=unwritten step=%s reason=%s", step.to_line().decode().rstrip(), error)  # noqa: TRY400
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(TransientError):
+                self.journal.write(replace(step, event=Event.FAILED, reasons=(f"{step.event.value}: {error}",)))
+            raise
 
     def _keep(self, manifest: AnyManifest, manifest_bytes: bytes, contents: dict[str, bytes]) -> str:
         """Blobs first, the manifest last: it is the commit."""

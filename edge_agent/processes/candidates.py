@@ -21,7 +21,7 @@ from edge_agent.learn.gate import Examination, Judged, Outcome, Policy, Ruling, 
 from edge_agent.learn.teach import judge, vectors_of
 from edge_agent.models.coding import code_picture
 from edge_agent.models.encoder import RuntimeOptions
-from edge_agent.models.journal import LEARN, Event, Figure, Journal, Step
+from edge_agent.models.journal import LEARN, Event, Figure, Step
 from edge_agent.models.loading import LoadedModel, with_encoder
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.evidence_place import FOLDER
@@ -69,7 +69,7 @@ def put_forward(name: str, digest: str, ground: Ground) -> PutForward:
     ruling = rule(examination, ground.policy)
     found = PutForward(digest=digest, outcome=ruling.outcome, reasons=ruling.reasons, figures=_figures(ruling))
     event = Event.PROPOSED if found.accepted else Event.REFUSED
-    Journal(ground.store.root).write(
+    ground.store.journal.write(
         Step(
             event=event,
             name=name,
@@ -82,7 +82,7 @@ def put_forward(name: str, digest: str, ground: Ground) -> PutForward:
         )
     )
     if found.accepted:
-        ground.store.activate(name, digest, ground.runtime, ground.flavour)
+        ground.store.activate(name, digest, ground.runtime, ground.flavour, by=ground.by)
     return found
 
 

@@ -16,6 +16,7 @@ from edge_agent.config.settings import Settings
 from edge_agent.errors import BadCommandError, TransientError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import InspectLoop
+from edge_agent.models.journal import operator
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.evidence_desk import EvidenceDesk
@@ -205,13 +206,13 @@ class InspectFloor:
         self.parts.identities.look_again(subject)
         return known
 
-    def activate_model(self, name: str, digest: str, done: Done) -> None:
+    def activate_model(self, name: str, digest: str, done: Done, *, by: str) -> None:
         self._known_model(name)
-        self.parts.models.activate(name, digest, done)
+        self.parts.models.activate(name, digest, done, by=operator(by))
 
-    def roll_back_model(self, name: str, done: Done) -> None:
+    def roll_back_model(self, name: str, done: Done, *, by: str) -> None:
         self._known_model(name)
-        self.parts.models.roll_back(name, done)
+        self.parts.models.roll_back(name, done, by=operator(by))
 
     def _override(self, overrides: Overrides) -> None:
         # Durable first: a threshold that a restart would forget must not be called set.

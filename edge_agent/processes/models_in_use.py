@@ -19,6 +19,7 @@ from typing import Literal
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError, ProviderError
 from edge_agent.models.encoder import RuntimeOptions
+from edge_agent.models.journal import GATEWAY
 from edge_agent.models.loading import AnyModel
 from edge_agent.models.store import ModelStore
 from edge_agent.sync.alarms import Condition
@@ -115,24 +116,24 @@ class ModelsInUse:
             elif self._failed.get(name) != digest:
                 self._in_background(name, digest, lambda name=name: self._load(name, None))  # type: ignore[misc]
 
-    def activate(self, name: str, digest: str, done: Done) -> None:
+    def activate(self, name: str, digest: str, done: Done, *, by: str = GATEWAY) -> None:
         """Check a bundle on this device, point the name at it and use it; `done` is told how it went."""
 
         def work() -> _Outcome:
             try:
-                model = self._store.activate(name, digest, self._options, self._flavour)
+                model = self._store.activate(name, digest, self._options, self._flavour, by=by)
             except EdgeAgentError as error:
                 return _Outcome(name=name, digest=digest, model=None, reason=str(error), done=done)
             return _Outcome(name=name, digest=digest, model=model, reason=None, done=done)
 
         self._in_background(name, digest, work)
 
-    def roll_back(self, name: str, done: Done) -> None:
+    def roll_back(self, name: str, done: Done, *, by: str = GATEWAY) -> None:
         """Use the previous bundle again; `done` is told how it went."""
 
         def work() -> _Outcome:
             try:
-                self._store.roll_back(name)
+                self._store.roll_back(name, by=by)
             except EdgeAgentError as error:
                 return _Outcome(name=name, digest=None, model=None, reason=str(error), done=done)
             return self._load(name, done)

@@ -39,9 +39,9 @@ class Floor(Protocol):
 
     def acknowledge_alarm(self, code: str, subject: str) -> bool: ...
 
-    def activate_model(self, name: str, digest: str, done: Done) -> None: ...
+    def activate_model(self, name: str, digest: str, done: Done, *, by: str) -> None: ...
 
-    def roll_back_model(self, name: str, done: Done) -> None: ...
+    def roll_back_model(self, name: str, done: Done, *, by: str) -> None: ...
 
 
 class Orders:
@@ -140,9 +140,9 @@ def _alarm(floor: Floor, command: Command, _done: Done) -> None:
 
 def _model(floor: Floor, command: Command, done: Done) -> None:
     if command.args["action"] == "activate":
-        floor.activate_model(command.args["name"], command.args["digest"], done)
+        floor.activate_model(command.args["name"], command.args["digest"], done, by=command.by)
     else:
-        floor.roll_back_model(command.args["name"], done)
+        floor.roll_back_model(command.args["name"], done, by=command.by)
 
 
 def _label(floor: Floor, command: Command, _done: Done) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def safetensors_metadata(content):
 
 
 def names(store):
-    return {path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()} - {".lock"}
+    found = {path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()}
+    return found - {".lock", "journal.jsonl"}
 
 
 # --- coming in -----------------------------------------------------------------------------------------------------

@@ -42,11 +42,11 @@ class Floor:
         self._do("ack", code, subject)
         return subject == "known"
 
-    def activate_model(self, name, digest, done):
+    def activate_model(self, name, digest, done, *, by):
         self._do("activate", name, digest)
         self.waiting.append(done)
 
-    def roll_back_model(self, name, done):
+    def roll_back_model(self, name, done, *, by):
         self._do("rollback", name)
         self.waiting.append(done)
 
