@@ -47,6 +47,7 @@ class Event(str, enum.Enum):
     PROPOSED = "proposed"  # the gate let it through: it goes on trial
     REFUSED = "refused"  # the gate, or the device, did not: nothing changed
     SHADOW = "shadow"  # it judges beside the active one, which the line hears
+    WAITING = "waiting"  # its shadow run is over and a person is asked
     DISMISSED = "dismissed"  # its shadow run, or a person, ended the trial: nothing changed
     PROMOTED = "promoted"  # it is active, `from` what was before
     PROBATION = "probation"  # it is active and watched

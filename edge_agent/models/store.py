@@ -2,7 +2,7 @@
 
     models/blobs/SHA256          every file of every bundle, once
     models/manifests/DIGEST.json a bundle: written last, so a manifest in place means a bundle complete
-    models/pointers/NAME.json    {"active": DIGEST, "previous": DIGEST | null}
+    models/pointers/NAME.json    {"active": DIGEST, "previous": DIGEST | null, "trial": ...}     (models/pointer.py)
     models/journal.jsonl         who took each step, when and why (models/journal.py)
 
     directory --stage--> staged --activate--> active --activate another--> previous --roll_back--> active
@@ -29,11 +29,13 @@ from edge_agent.models import arrays, bundle, engines, loading, manifests
 from edge_agent.models.bundle import BundleFile
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.files import read_bounded, read_file
-from edge_agent.models.journal import GATEWAY, Event, Journal, Step
+from edge_agent.models.journal import GATEWAY, LEARN, Event, Journal, Step
 from edge_agent.models.loading import AnyModel
 from edge_agent.models.manifests import AnyManifest
 from edge_agent.models.network_manifest import NetworkManifest
-from edge_agent.models.pointer import Pointer
+from edge_agent.models.pointer import Pointer, content, moved
+from edge_agent.models.trial import Trial
+from edge_agent.models.trials import Files, Trials
 from edge_agent.models.vet import vet
 from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
@@ -46,7 +48,7 @@ BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredModel:
-    """A bundle in the store; `state` is "active", "previous" or "staged"."""
+    """A bundle in the store; `state` is "active", "previous", "trial" (an open one needs it) or "staged"."""
 
     digest: str
     state: str
@@ -77,6 +79,10 @@ class ModelStore:
         self._limit_bytes = limit_bytes
         self._write = write
         self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
+        files = Files(
+            writing=self._writing, read=self._pointer, write=self._point, manifest=self.manifest, told=self._told
+        )
+        self.trials = Trials(files, self._clock)
 
     def stage(self, bundle_dir: Path, *, by: str = GATEWAY) -> str:
         """Take a bundle directory into the store and return its digest; twice is as good as once.
@@ -154,8 +160,9 @@ class ModelStore:
             pointer = self._pointer(name)
             if pointer is None or pointer.active != digest:
                 before = pointer.active if pointer else None
+                after_it = moved(pointer, digest, before, self._clock.utc_s(), content(model.manifest))
                 with self._told(self._step(Event.ACTIVATED, name, digest, by, before)):
-                    self._point(name, Pointer(active=digest, previous=before))
+                    self._point(name, after_it)
         return model
 
     def roll_back(self, name: str, *, by: str = GATEWAY, reasons: tuple[str, ...] = ()) -> str:
@@ -172,9 +179,20 @@ class ModelStore:
             for file in manifest.files:
                 self._blob(file)
             step = self._step(Event.ROLLED_BACK, name, pointer.previous, by, pointer.active, reasons)
+            after_it = moved(pointer, pointer.previous, pointer.active, self._clock.utc_s(), content(manifest))
             with self._told(step, must=False):
-                self._point(name, Pointer(active=pointer.previous, previous=pointer.active))
+                self._point(name, after_it)
             return pointer.previous
+
+    def propose(
+        self, name: str, digest: str, *, by: str = LEARN, reasons: tuple[str, ...] = (), won: int = 0, sealed: int = 0
+    ) -> Trial:
+        """Put a staged bundle on trial: `Trials.propose`."""
+        return self.trials.propose(name, digest, by=by, reasons=reasons, won=won, sealed=sealed)
+
+    def trial(self, name: str) -> Trial | None:
+        """The trial of this model that goes on, else the last one: `Trials.of`."""
+        return self.trials.of(name)
 
     def active(self, name: str) -> str | None:
         """The digest that is active for `name`, None before the first activation.
@@ -259,7 +277,7 @@ class ModelStore:
             StoredModel(digest=digest, state=states.get(digest, "staged"), manifest=manifest)
             for digest, manifest in self._readable().items()
         ]
-        order = {"active": 0, "previous": 1, "staged": 2}
+        order = {"active": 0, "previous": 1, "trial": 2, "staged": 3}
         models.sort(key=lambda model: model.manifest.created, reverse=True)
         models.sort(key=lambda model: (model.manifest.name, order[model.state]))
         return tuple(models)
@@ -267,7 +285,7 @@ class ModelStore:
     def prune(self, keep: int) -> tuple[str, ...]:
         """Remove all but the `keep` newest staged bundles of each name, and the blobs that nobody names any more.
 
-        Active and previous bundles stay. Returns the digests that were removed.
+        Active and previous bundles and those on trial stay. Returns the digests that were removed.
 
         Raises:
             BadBundleError: a bundle cannot be read, so nobody knows which blobs are its own; nothing is removed.
@@ -396,6 +414,8 @@ class ModelStore:
                 states[pointer.active] = "active"
                 if pointer.previous is not None:
                     states.setdefault(pointer.previous, "previous")
+                for digest in pointer.on_trial:
+                    states.setdefault(digest, "trial")
         return states
 
     def _pointer(self, name: str) -> Pointer | None:
