@@ -50,6 +50,14 @@ class Models(Section):
     vet_timeout_s: float = key(
         60.0, "Longest dry run of a new model in its own process.", apply=Apply.RESTART, ge=1, le=1800
     )
+    latency_limit_ms: float | None = key(
+        None,
+        "A candidate whose look at a part takes longer, half the time, is refused. null: what the line leaves, the "
+        "shortest `verdict_within_ms` of its cameras and the time between frames of all cameras, whichever is less.",
+        apply=Apply.LIVE,
+        gt=0,
+        le=600_000,
+    )
 
 
 class Mqtt(Section):

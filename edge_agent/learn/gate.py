@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 STEPS = 60  # of halving: the interval's ends to 1e-18
+_MIB = 1024 * 1024
 
 
 class Outcome(str, enum.Enum):
@@ -34,7 +35,7 @@ class Policy:
     `margin` is the loss of accuracy that is tolerated, `confidence` that of the interval (one-sided). With fewer than
     `parts_wanted` sealed parts nothing is proven. `recall_margin` is the loss of recall of defects that is tolerated
     where at least `recall_parts` defects are sealed. `latency_share` and `memory_share` of the profile's limits may be
-    used. `agreement` is the share of parts on which int8 and float must name the same class.
+    used. `agreement` is the share of parts on which int8 and float must say the same.
     """
 
     margin: float = 0.01
@@ -62,7 +63,7 @@ class Examination:
 
     `faults` are words of checks that came before (hashes, golden vectors, numbers that are not finite). Latency in
     milliseconds and memory in bytes, each with its limit; None where it was not measured. `agreement` of int8 with
-    float is None where there is no float flavour.
+    float, a share of `agreement_parts` parts, is None where there is no float flavour.
     """
 
     judged: tuple[Judged, ...]
@@ -72,6 +73,7 @@ class Examination:
     memory_bytes: float | None = None
     memory_limit_bytes: float | None = None
     agreement: float | None = None
+    agreement_parts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +208,10 @@ def _in_time(
 def _in_memory(
     examination: Examination, _accuracy: Difference | None, _recall: Difference | None, policy: Policy
 ) -> Answers:
-    return _below(examination.memory_bytes, examination.memory_limit_bytes, policy.memory_share, "memory", "bytes")
+    found, limit = (
+        None if size is None else size / _MIB for size in (examination.memory_bytes, examination.memory_limit_bytes)
+    )
+    return _below(found, limit, policy.memory_share, "memory", "MiB")
 
 
 def _below(found: float | None, limit: float | None, share: float, what: str, unit: str) -> Answers:
@@ -218,10 +223,23 @@ def _below(found: float | None, limit: float | None, share: float, what: str, un
 def _int8_means_the_same(
     examination: Examination, _accuracy: Difference | None, _recall: Difference | None, policy: Policy
 ) -> Answers:
-    found = examination.agreement
+    found, parts = examination.agreement, examination.agreement_parts
     if found is None or found >= policy.agreement:
         return []
-    return [(Outcome.REFUSE, f"int8 and float agree on {found:.2%} of the parts, expected {policy.agreement:.2%}")]
+    text = f"int8 and float agree on {found:.2%} of {parts} parts, expected {policy.agreement:.2%}"
+    # On few parts two that lie at the threshold are no sign that the quantisation went wrong.
+    shown = not highest_share(found, parts, policy.confidence) >= policy.agreement
+    return [(Outcome.REFUSE if shown else Outcome.UNPROVEN, text)]
+
+
+def highest_share(share: float, parts: int, confidence: float) -> float:
+    """The upper end of Wilson's interval of a share that was found on so many parts (one-sided); NaN for NaN."""
+    if parts == 0:
+        return share
+    z = NormalDist().inv_cdf(confidence)
+    middle = share + z * z / (2 * parts)
+    spread = z * math.sqrt(share * (1 - share) / parts + z * z / (4 * parts * parts))
+    return (middle + spread) / (1 + z * z / parts)
 
 
 RULES = (_faults, _no_worse, _no_defect_missed, _in_time, _in_memory, _int8_means_the_same)

@@ -15,15 +15,19 @@ import contextlib
 import datetime as dt
 import enum
 import json
+import logging
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edge_agent.clock import rfc3339
+from edge_agent.errors import TransientError
 from edge_agent.storage import append_line, storage_faults
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 FILE = "journal.jsonl"
@@ -157,6 +161,28 @@ class Journal:
         with storage_faults(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         self._append(self.root, step.to_line())
+
+    @contextlib.contextmanager
+    def told(self, step: Step, *, must: bool = True) -> Iterator[None]:
+        """Take a step, in the block, that the journal tells of; with `must` it is not taken where it cannot be told.
+
+        Without, a step that cannot be told goes into the log as an error instead. Where the block fails a line says so.
+
+        Raises:
+            StorageFullError, StorageReadOnlyError, TransientError: it cannot be told, and was not taken.
+        """
+        try:
+            self.write(step)
+        except TransientError as error:
+            if must:
+                raise
+            log.error("audit=unwritten step=%s reason=%s", step.to_line().decode().rstrip(), error)  # noqa: TRY400
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(TransientError):
+                self.write(replace(step, event=Event.FAILED, reasons=(f"{step.event.value}: {error}",), figures={}))
+            raise
 
     def read(self) -> History:
         """Everything that is there. What a killed writer left of a last line is passed over.

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_agent.errors import BadBundleError
 from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead
@@ -186,6 +189,17 @@ def golden_of(manifest: Manifest, blob: Blob) -> arrays.Golden:
         BadBundleError: damaged.
     """
     return _golden_of(manifest, blob(manifest.golden))
+
+
+def golden_pictures(manifest: AnyManifest, blob: Blob) -> NDArray[np.uint8]:
+    """The golden pictures of a bundle of any kind, uint8 [n, h, w, 3] BGR.
+
+    Raises:
+        BadBundleError: damaged.
+    """
+    if isinstance(manifest, NetworkManifest):
+        return network_golden.from_bytes(blob(manifest.golden), manifest).pictures
+    return golden_of(manifest, blob).pictures
 
 
 def _golden_of(manifest: Manifest, content: bytes) -> arrays.Golden:

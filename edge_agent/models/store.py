@@ -17,10 +17,12 @@ the exception: a rollback goes on without its line, since the line must not wait
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.clock import Clock, SystemClock, rfc3339
 from edge_agent.errors import AlreadyRunningError, BadBundleError, CorruptStoreError, TransientError
@@ -39,8 +41,6 @@ from edge_agent.models.trials import Files, Trials
 from edge_agent.models.vet import vet
 from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
-
-log = logging.getLogger(__name__)
 
 DEFAULT_FLAVOUR = "u8s8"
 BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -80,7 +80,7 @@ class ModelStore:
         self._write = write
         self._blobs, self._manifests, self._pointers = root / "blobs", root / "manifests", root / "pointers"
         files = Files(
-            writing=self._writing, read=self._pointer, write=self._point, manifest=self.manifest, told=self._told
+            writing=self._writing, read=self._pointer, write=self._point, manifest=self.manifest, told=self.journal.told
         )
         self.trials = Trials(files, self._clock)
 
@@ -106,7 +106,7 @@ class ModelStore:
             digest = bundle.digest(manifest_bytes)
             if digest in self._digests():
                 return self._keep(manifest, manifest_bytes, contents)
-            with self._told(self._step(Event.IMPORTED, manifest.name, digest, by)):
+            with self.journal.told(self._step(Event.IMPORTED, manifest.name, digest, by)):
                 return self._keep(manifest, manifest_bytes, contents)
 
     def with_head(self, digest: str, head: LinearHead, version: str) -> str:
@@ -161,7 +161,7 @@ class ModelStore:
             if pointer is None or pointer.active != digest:
                 before = pointer.active if pointer else None
                 after_it = moved(pointer, digest, before, self._clock.utc_s(), content(model.manifest))
-                with self._told(self._step(Event.ACTIVATED, name, digest, by, before)):
+                with self.journal.told(self._step(Event.ACTIVATED, name, digest, by, before)):
                     self._point(name, after_it)
         return model
 
@@ -180,7 +180,7 @@ class ModelStore:
                 self._blob(file)
             step = self._step(Event.ROLLED_BACK, name, pointer.previous, by, pointer.active, reasons)
             after_it = moved(pointer, pointer.previous, pointer.active, self._clock.utc_s(), content(manifest))
-            with self._told(step, must=False):
+            with self.journal.told(step, must=False):
                 self._point(name, after_it)
             return pointer.previous
 
@@ -231,6 +231,22 @@ class ModelStore:
         model = self.load(digest, runtime, flavour)
         loading.verify(model, self._blob)
         return model
+
+    def golden_pictures(self, digest: str) -> NDArray[np.uint8]:
+        """The golden pictures of a bundle, uint8 [n, h, w, 3] BGR of the size that it takes.
+
+        Raises:
+            BadBundleError: no such bundle, or a damaged file.
+        """
+        return loading.golden_pictures(self.manifest(digest), self._blob)
+
+    def size_bytes(self, digest: str) -> int:
+        """Bytes of all files of a bundle, shared ones among them.
+
+        Raises:
+            BadBundleError: no such bundle.
+        """
+        return sum(file.size for file in self.manifest(digest).files)
 
     def builds_engine(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> bool:
         """Whether loading this bundle here will first build an engine, which can take minutes.
@@ -345,22 +361,6 @@ class ModelStore:
             from_digest=from_digest,
             reasons=reasons,
         )
-
-    @contextlib.contextmanager
-    def _told(self, step: Step, *, must: bool = True) -> Iterator[None]:
-        """Take a step, in the block, that the journal tells of; with `must` it is not taken where it cannot be told."""
-        try:
-            self.journal.write(step)
-        except TransientError as error:
-            if must:
-                raise
-            log.error("audit=unwritten step=%s reason=%s", step.to_line().decode().rstrip(), error)  # noqa: TRY400
-        try:
-            yield
-        except BaseException as error:
-            with contextlib.suppress(TransientError):
-                self.journal.write(replace(step, event=Event.FAILED, reasons=(f"{step.event.value}: {error}",)))
-            raise
 
     def _keep(self, manifest: AnyManifest, manifest_bytes: bytes, contents: dict[str, bytes]) -> str:
         """Blobs first, the manifest last: it is the commit."""

@@ -153,8 +153,8 @@ def test_few_parts_are_enough_to_refuse_what_is_plainly_worse():
     [
         ({"faults": ("golden picture 0: off",)}, "golden picture 0: off"),
         ({"latency_ms": 21.0, "latency_limit_ms": 20.0}, "latency: 21 ms, at most 20"),
-        ({"memory_bytes": 2e9, "memory_limit_bytes": 1e9}, "memory: 2e+09 bytes"),
-        ({"agreement": 0.9}, "int8 and float agree on 90.00%"),
+        ({"memory_bytes": 2e9, "memory_limit_bytes": 1e9}, "memory: 1907 MiB, at most 953.7"),
+        ({"agreement": 0.9}, "int8 and float agree on 90.00% of 0 parts"),
     ],
 )
 def test_one_rule_that_is_broken_refuses_however_good_the_rest_is(found, words):
@@ -167,6 +167,13 @@ def test_one_rule_that_is_broken_refuses_however_good_the_rest_is(found, words):
 @pytest.mark.parametrize("found", [{"latency_ms": math.nan, "latency_limit_ms": 20.0}, {"agreement": math.nan}])
 def test_what_is_not_a_number_is_no_pass(found):
     assert ruled(ENOUGH, **found).outcome is Outcome.REFUSE
+
+
+@pytest.mark.parametrize(
+    ("differ", "of", "outcome"), [(1, 64, Outcome.PASS), (2, 64, Outcome.UNPROVEN), (6, 64, Outcome.REFUSE)]
+)
+def test_a_few_parts_on_which_int8_and_float_differ_leave_it_open_and_many_refuse(differ, of, outcome):
+    assert ruled(ENOUGH, agreement=1 - differ / of, agreement_parts=of).outcome is outcome
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 300), st.integers(0, 30), st.integers(0, 30))
