@@ -152,7 +152,8 @@ class Intake:
             if skip is not None:
                 self._wiring.queue.skip(self._wiring.plan.name, skip, mono_s)
                 return
-            drop = self._queue(picture, trigger, utc_s, mono_s)
+            with self._wiring.queue.coming():
+                drop = self._queue(picture, trigger, utc_s, mono_s)
         if drop is not None:
             self._wiring.on_drop(drop, WHY_DROPPED[drop.reason])
 

@@ -8,9 +8,10 @@ One lock guards all of it: a frame is numbered and queued in one step, and the b
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_agent.capture.accounting import Accounting, Skip
@@ -71,13 +72,18 @@ class _Lane:
 class FrameQueue:
     """Frames of all cameras, fair between them. Any number of threads may write and read.
 
+    `on_flight` is told at each step whether a frame is on its way from its camera to its verdict; it is called under
+    the lock and must not wait.
+
     Raises:
         KeyError: a camera that was never added.
         ValueError: a frame finished twice, or built with another number than it was given: a fault of the caller.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, on_flight: Callable[[bool], None] = lambda _flying: None) -> None:
         self._clock = clock
+        self._on_flight = on_flight
+        self._coming = 0  # pictures that are not numbered yet
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._lanes: dict[str, _Lane] = {}
@@ -105,6 +111,19 @@ class FrameQueue:
             lane.closed = True
             lane.space.notify_all()
 
+    @contextlib.contextmanager
+    def coming(self) -> Iterator[None]:
+        """Inside, a picture is being made ready to be put: it is on its way already."""
+        with self._lock:
+            self._coming += 1
+            self._show()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming -= 1
+                self._show()
+
     def put(self, camera: str, build: Callable[[int], Frame]) -> Drop | None:
         """Number a frame (1, then without gaps) and queue it, in one step; the frame that is dropped for it, if any.
 
@@ -124,6 +143,7 @@ class FrameQueue:
             lane.waiting.append(frame)
             if len(lane.waiting) == 1:
                 self._turns.append(camera)
+            self._show()
             self._arrived.notify()
             return lane.dropped_as(lane.surplus(), HoldReason.OVERLOAD) if len(lane.waiting) > lane.capacity else None
 
@@ -159,11 +179,14 @@ class FrameQueue:
         """The frame has its verdict."""
         with self._lock:
             self._finish(frame).judged += 1
+            self._show()
 
     def drop(self, frame: Frame, reason: HoldReason) -> Drop:
         """The frame was taken and will not be judged after all."""
         with self._lock:
-            return self._finish(frame).dropped_as(frame, reason)
+            drop = self._finish(frame).dropped_as(frame, reason)
+            self._show()
+            return drop
 
     def drain(self) -> list[Drop]:
         """Drop whatever still waits (STOPPING), in the order it would have been served."""
@@ -176,6 +199,7 @@ class FrameQueue:
                 if lane.waiting:
                     self._turns.append(camera)
                 lane.space.notify()
+            self._show()
             return drops
 
     def skip(self, camera: str, why: Skip, mono_s: float) -> None:
@@ -206,6 +230,9 @@ class FrameQueue:
             raise ValueError(f"{frame.camera}: frame {frame.sequence} is not being judged; it was finished before")
         lane.judging.remove(frame.sequence)
         return lane
+
+    def _show(self) -> None:
+        self._on_flight(bool(self._coming or self._turns) or any(lane.judging for lane in self._lanes.values()))
 
     def _snapshot(self, lane: _Lane) -> Accounting:
         now_s = self._clock.mono_s()

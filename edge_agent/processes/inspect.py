@@ -24,6 +24,7 @@ from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import Heat, InspectLoop
 from edge_agent.line.exchange import Exchange
+from edge_agent.models.finetune.right_of_way import WAY_SOCKET, Judging
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.addresses import Addresses
 from edge_agent.processes.alarm_desk import AlarmDesk
@@ -101,7 +102,8 @@ class _Process:
         self._desk = AlarmDesk(file=state_dir / "alarms-inspect.json", clock=clock, publish=self._writer.put)
         self._evidence = EvidenceDesk(settings, clock, np.random.default_rng(), self._note)
         self._glimpses = Glimpses(runtime_dir, clock)
-        counters, queue, exchange = Counters(), FrameQueue(clock), Exchange(runtime_dir, clock)
+        self._judging = Judging(runtime_dir / WAY_SOCKET, clock)
+        counters, queue, exchange = Counters(), FrameQueue(clock, self._judging), Exchange(runtime_dir, clock)
         self._signals = SignalCrew(exchange, steps=lambda: loop.steps, note=self._note, clock=clock)
         loop = InspectLoop(
             frames=queue,
@@ -228,6 +230,7 @@ class _Process:
         if lost:
             log.error("outbox=uncommitted messages=%d", lost)
         self._inbox.close()
+        self._judging.close()
         log.info("event=stopped")
 
     def _witness(self, frame: Frame, inspection: Inspection, heat: Heat | None) -> None:

@@ -157,6 +157,18 @@ def test_the_source_knows_better_when_a_picture_was_taken():
     assert (frame.captured_utc_s, frame.captured_mono_s, frame.due_mono_s) == (999.5, 77.0, 77.25)
 
 
+def test_a_picture_is_in_flight_while_it_is_made_ready():
+    flying, seen = [], []
+    intake, frames, _ = an_intake(
+        CameraPlan(name="cam"), on_flight=flying.append, prepare=lambda image: seen.append(flying[-1])
+    )
+    intake.take(Picture(image=picture()), live=True)
+    frames.done(frames.get(0))
+
+    assert seen == [True]
+    assert not flying[-1]
+
+
 def test_every_nth_of_a_file_is_paced_and_the_others_are_passed_over_at_once():
     clock = FakeClock(mono_s=0.0)
     intake, frames, _ = an_intake(CameraPlan(name="cam", fps=10.0, every_nth=3, load=Load.ALL, capacity=9), clock=clock)
@@ -170,9 +182,9 @@ def test_every_nth_of_a_file_is_paced_and_the_others_are_passed_over_at_once():
     assert clock.mono_s() == pytest.approx(0.1)  # two pass at once, the third waits its tenth of a second
 
 
-def an_intake(plan, gate=None, clock=None):
+def an_intake(plan, gate=None, clock=None, on_flight=lambda _flying: None, prepare=lambda _image: None):
     clock = clock or FakeClock(mono_s=0.0)
-    frames = FrameQueue(clock)
+    frames = FrameQueue(clock, on_flight)
     frames.add("cam", waits=False, capacity=plan.capacity)
     drops = []
     wiring = Wiring(
@@ -182,6 +194,7 @@ def an_intake(plan, gate=None, clock=None):
         on_drop=lambda drop, _why: drops.append(drop),
         clock=clock,
         gate=gate,
+        prepare=prepare,
     )
     return Intake(wiring, threading.Event()), frames, drops
 

@@ -46,7 +46,8 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.queue = FrameQueue(FakeClock())
+        self.flying = [False]
+        self.queue = FrameQueue(FakeClock(), self.flying.append)
         self.capacity = {"live": 2, "file": 3}
         for name, capacity in self.capacity.items():
             self.queue.add(name, waits=name == "file", capacity=capacity)
@@ -141,9 +142,31 @@ class Ledger(RuleBasedStateMachine):
             in_hand = sum(taken.camera == camera for taken in self.taken)
             assert account.in_flight == len(self.waiting[camera]) + in_hand
 
+    @invariant()
+    def it_was_told_whether_a_frame_is_in_flight(self):
+        assert self.flying[-1] == bool(self.taken or any(self.waiting.values()))
+
 
 Ledger.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLedger = Ledger.TestCase
+
+
+def test_a_picture_is_in_flight_from_before_it_has_a_number_until_its_verdict():
+    told = []
+    queue = FrameQueue(FakeClock(), told.append)
+    queue.add("a", waits=False)
+    with queue.coming():
+        assert told[-1]
+        fill(queue, "a", 1)
+    assert told[-1]
+    taken = queue.get(0.0)
+    assert told[-1]
+    queue.done(taken)
+    assert not told[-1]
+
+    with pytest.raises(ZeroDivisionError), queue.coming():
+        _ = 1 / 0
+    assert not told[-1]
 
 
 def test_the_newest_frame_of_a_live_camera_wins():
