@@ -1,8 +1,9 @@
-"""The child that trains, the only process that loads torch: `python -m edge_agent.models.finetune.child JOB SECONDS`.
+"""The child that trains, the only process that loads torch: `python -m ...finetune.child JOB SECONDS [BYTES]`.
 
 It asks for nothing: idle scheduling class, lowest priority, first to be killed when memory is short; it dies with its
 parent. A line of JSON on stdout after each step, a durable checkpoint every SECONDS and at the end. SIGTERM: stop
 within a slice, keep what was written. SIGKILL at any moment costs the steps since the last checkpoint and nothing else.
+BYTES is the most it may allocate, 0 for no limit.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -22,6 +24,9 @@ from edge_agent.errors import EXIT_FAULT, EXIT_OK, CorruptStoreError, EdgeAgentE
 from edge_agent.models.finetune import checkpoint, job
 
 EXIT_CANCELLED = 3
+# torch says so as a RuntimeError: "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc".
+NO_MEMORY = ("allocate memory", "bad_alloc", "bad alloc", "Failed to allocate")
+NO_MEMORY_WORDS = "not enough memory for this plan; fewer threads, a smaller `slice` or input needs less"
 KILLED_FIRST = 800  # oom_score_adj
 _PR_SET_PDEATHSIG = 1
 
@@ -29,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """Train the job of the directory; 0 when it is done, 3 when it was cancelled, 1 with a reason on stderr."""
     _yield_to_everyone()
+    _limit_memory(int(arguments[2]) if len(arguments) > 2 else 0)
     cancelled = False
 
     def cancel(_signal: int, _frame: object) -> None:
@@ -37,10 +43,18 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, cancel)
     try:
-        return _train(job.read(Path(arguments[0])), float(arguments[1]), lambda: cancelled)
-    except (EdgeAgentError, MemoryError) as error:
-        print(str(error) or "not enough memory for this plan", file=sys.stderr)
-        return EXIT_FAULT
+        work = job.read(Path(arguments[0]))
+        code = _train(work, float(arguments[1]), lambda: cancelled)
+        return code if code != EXIT_OK or work.wish is None else _finish(work, work.wish, lambda: cancelled)
+    except MemoryError:
+        print(NO_MEMORY_WORDS, file=sys.stderr)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in NO_MEMORY):
+            raise
+        print(NO_MEMORY_WORDS, file=sys.stderr)
+    except EdgeAgentError as error:
+        print(error, file=sys.stderr)
+    return EXIT_FAULT
 
 
 def _train(work: job.Job, checkpoint_s: float, cancelled: Callable[[], bool]) -> int:
@@ -65,6 +79,40 @@ def _train(work: job.Job, checkpoint_s: float, cancelled: Callable[[], bool]) ->
         return EXIT_CANCELLED
     checkpoint.write(work.checkpoint, trainer.checkpoint())
     return EXIT_OK
+
+
+class _CancelledError(Exception):
+    """Heard while the bundle was being made."""
+
+
+def _finish(work: job.Job, wish: job.Wish, cancelled: Callable[[], bool]) -> int:
+    from edge_agent.models.build.bundle import Plan  # noqa: PLC0415 - torch
+    from edge_agent.models.finetune.finish import finish  # noqa: PLC0415 - torch
+
+    def progress(what: str, done: int, total: int) -> None:
+        if cancelled():
+            raise _CancelledError
+        print(json.dumps({"phase": f"{what}, {done} of {total}"}), flush=True)
+
+    try:
+        finish(
+            work,
+            work.bundle,
+            plan=Plan(name=wish.name, version=wish.version, flavours=wish.flavours, seed=work.plan.seed),
+            held=(work.held(), work.held_labels),  # type: ignore[arg-type]  # an array of pictures is a sequence of them
+            good_classes=wish.good_classes,
+            created_utc_s=SystemClock().utc_s(),
+            progress=progress,
+        )
+    except _CancelledError:
+        return EXIT_CANCELLED
+    return EXIT_OK
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    # What it allocates, not what it maps: torch's libraries alone map gigabytes that are never touched.
+    if limit_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def _yield_to_everyone() -> None:

@@ -90,7 +90,7 @@ class Run:
         return self.result
 
     def children(self):
-        words = self._work.directory.name.encode()
+        words = str(self._work.directory).encode()  # whole: others on this machine may train, too
         return [
             int(entry.name)
             for entry in Path("/proc").iterdir()
