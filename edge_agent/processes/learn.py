@@ -76,10 +76,11 @@ def _tell(found: Pass) -> None:
     digest = found.digest[:12] if found.digest else "-"
     log.log(
         level,
-        "model=%s pass=learn result=%s samples=%d digest=%s reason=%s",
+        "model=%s pass=learn result=%s samples=%d digest=%s reason=%s took_ms=%s",
         found.model,
         found.result.value,
         found.samples,
         digest,
         found.reason or "-",
+        ",".join(f"{stretch}:{ms:.0f}" for stretch, ms in found.took_ms.items()) or "-",
     )

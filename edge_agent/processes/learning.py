@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.capture.picture import decode
-from edge_agent.clock import rfc3339
+from edge_agent.clock import Clock, rfc3339
 from edge_agent.errors import BadEvidenceError, BadPictureError, RefusedError
 from edge_agent.evidence.views import LearnerView, Lesson
 from edge_agent.learn.book import Book, Entry, new_book, put, relabel, withdraw
@@ -55,6 +55,21 @@ class Pass:
     reason: str = ""
     digest: str | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    took_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Laps:
+    """How long each stretch of a pass took, in milliseconds and in order."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.took_ms: dict[str, float] = {}
+        self._clock = clock
+        self._since_s = clock.mono_s()
+
+    def lap(self, stretch: str) -> None:
+        now_s = self._clock.mono_s()
+        self.took_ms[stretch] = round((now_s - self._since_s) * 1e3, 1)
+        self._since_s = now_s
 
 
 def learn(name: str, ground: Ground) -> Pass:
@@ -64,12 +79,14 @@ def learn(name: str, ground: Ground) -> Pass:
         TransientError, CorruptStoreError, StorageFullError, StorageReadOnlyError: try again later; nothing is lost.
         BadBundleError, ProviderError: the model cannot be used.
     """
+    laps = _Laps(ground.clock)
     active = ground.store.active(name)
     if active is None:
         return Pass(model=name, result=Result.UNLEARNABLE, samples=0, reason="no bundle is active")
     model = ground.store.load(active, ground.runtime, ground.flavour)
     if not isinstance(model, LoadedModel):
         return Pass(model=name, result=Result.UNLEARNABLE, samples=0, reason="its kind has no head to teach")
+    laps.lap("load")
     view = LearnerView(ground.state_dir / FOLDER)
     try:
         lessons = view.lessons(name)
@@ -77,6 +94,7 @@ def learn(name: str, ground: Ground) -> Pass:
         book = _brought_up(before, lessons, model, view)
     finally:
         view.close()
+    laps.lap("book")
     if book.entries == before.entries and model.manifest.trained_on == "site":
         return Pass(model=name, result=Result.NOTHING_NEW, samples=len(book.entries))
     groups = {lesson.sample.id: lesson.sample.group for lesson in lessons}
@@ -85,10 +103,13 @@ def learn(name: str, ground: Ground) -> Pass:
     except RefusedError as error:
         write_book(_book_file(name, ground), book)
         return Pass(model=name, result=Result.UNLEARNABLE, samples=len(book.entries), reason=str(error))
+    laps.lap("solve")
     version = "head-" + rfc3339(ground.clock.utc_s()).replace(":", "").replace("-", "").lower().replace(".", "-")
     found = put_forward(name, ground.store.with_head(active, taught.head, version[:64]), ground)
+    laps.lap("gate")
     # Last: a pass that was killed before is made again.
     write_book(_book_file(name, ground), book)
+    laps.lap("write")
     return Pass(
         model=name,
         result=Result.IN_FORCE if found.accepted else Result.REFUSED,
@@ -96,6 +117,7 @@ def learn(name: str, ground: Ground) -> Pass:
         reason="; ".join(found.reasons),
         digest=found.digest,
         figures=found.figures,
+        took_ms=laps.took_ms,
     )
 
 
