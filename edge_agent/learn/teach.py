@@ -53,7 +53,7 @@ def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes
         RefusedError: too few samples or classes to tell anything apart; the message says what to label.
     """
     check_enough(book.total)
-    held = [entry.sample for entry in book.entries if _is_held(groups[entry.sample])]
+    held = [entry.sample for entry in book.entries if is_held(groups[entry.sample])]
     teaching = withdraw(book, held)
     if len(held) < HELD_MIN or set(teaching.total.classes) != set(book.total.classes):
         teaching, held = book, []
@@ -107,6 +107,7 @@ def vectors_of(code: FeatureCode, codes: Codes) -> NDArray[np.float32]:
     return vectors
 
 
-def _is_held(group: str) -> bool:
+def is_held(group: str) -> bool:
+    """Whether this physical group is held back to calibrate on: the same answer for ever, whatever else there is."""
     number = int.from_bytes(hashlib.sha256(f"calibrate {group}".encode()).digest()[:4], "big")
     return number < HELD_SHARE * 2**32

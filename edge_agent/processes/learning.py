@@ -9,31 +9,20 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
-
-from edge_agent.capture.picture import decode
 from edge_agent.clock import Clock, rfc3339
-from edge_agent.errors import BadEvidenceError, BadPictureError, RefusedError
-from edge_agent.evidence.views import LearnerView, Lesson
-from edge_agent.learn.book import Book, Entry, new_book, put, relabel, withdraw
-from edge_agent.learn.book_file import UnusableBookError, read_book, write_book
-from edge_agent.learn.feature_code import Codes
+from edge_agent.errors import RefusedError
+from edge_agent.evidence.views import LearnerView
 from edge_agent.learn.teach import teach
-from edge_agent.models.coding import code_picture
 from edge_agent.models.journal import Figure
 from edge_agent.models.loading import LoadedModel
+from edge_agent.processes.books import book_of, brought_up, keep_book
 from edge_agent.processes.candidates import Ground, put_forward
 from edge_agent.processes.evidence_place import FOLDER
 
 log = logging.getLogger(__name__)
-
-BOOKS = "statistics"
-# A turned part is the same part where orientation means nothing; where it means something the held-back samples say so.
-VIEWS = 4
 
 
 class Result(str, enum.Enum):
@@ -90,8 +79,8 @@ def learn(name: str, ground: Ground) -> Pass:
     view = LearnerView(ground.state_dir / FOLDER)
     try:
         lessons = view.lessons(name)
-        before = _book(name, model, ground)
-        book = _brought_up(before, lessons, model, view)
+        before = book_of(name, model, ground.state_dir)
+        book = brought_up(before, lessons, model, view)
     finally:
         view.close()
     laps.lap("book")
@@ -101,14 +90,14 @@ def learn(name: str, ground: Ground) -> Pass:
     try:
         taught = teach(book, groups, model.code, model.manifest.good_classes)
     except RefusedError as error:
-        write_book(_book_file(name, ground), book)
+        keep_book(name, book, ground.state_dir)
         return Pass(model=name, result=Result.UNLEARNABLE, samples=len(book.entries), reason=str(error))
     laps.lap("solve")
     version = "head-" + rfc3339(ground.clock.utc_s()).replace(":", "").replace("-", "").lower().replace(".", "-")
     found = put_forward(name, ground.store.with_head(active, taught.head, version[:64]), ground)
     laps.lap("gate")
     # Last: a pass that was killed before is made again.
-    write_book(_book_file(name, ground), book)
+    keep_book(name, book, ground.state_dir)
     laps.lap("write")
     return Pass(
         model=name,
@@ -119,48 +108,3 @@ def learn(name: str, ground: Ground) -> Pass:
         figures=found.figures,
         took_ms=laps.took_ms,
     )
-
-
-def _book_file(name: str, ground: Ground) -> Path:
-    folder = ground.state_dir / BOOKS
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.book"
-
-
-def _book(name: str, model: LoadedModel, ground: Ground) -> Book:
-    try:
-        return read_book(_book_file(name, ground), model.coder)
-    except UnusableBookError as error:
-        log.info("model=%s book=new reason=%s", name, error)
-        return new_book(model.coder, model.code.dimension, VIEWS)
-
-
-def _brought_up(book: Book, lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView) -> Book:
-    """The book as the labels stand now: gone samples withdrawn, changed labels changed, new samples coded."""
-    wanted = {lesson.sample.id: lesson for lesson in lessons}
-    known = {entry.sample: entry for entry in book.entries}
-    book = withdraw(book, known.keys() - wanted.keys())
-    changed = [
-        (sample, str(lesson.sample.truth), lesson.source.value)
-        for sample, lesson in wanted.items()
-        if sample in known and (known[sample].label, known[sample].source) != (lesson.sample.truth, lesson.source.value)
-    ]
-    book = relabel(book, changed)
-    entries, codes = _coded([lesson for sample, lesson in wanted.items() if sample not in known], model, view, VIEWS)
-    return put(book, entries, codes) if entries else book
-
-
-def _coded(lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView, views: int) -> tuple[list[Entry], Codes]:
-    """Entries and codes of samples; a picture that is damaged or gone is left out, and the log says which."""
-    entries, codes = [], []
-    for lesson in lessons:
-        sample = lesson.sample
-        try:
-            image = decode(view.picture(sample.id))
-        except (BadPictureError, BadEvidenceError) as error:
-            log.warning("sample=%s skipped reason=%s", sample.id, error)
-            continue
-        codes.append(code_picture(model, image, views)[1])
-        block = rfc3339(sample.captured_utc_s)[:10]  # the day
-        entries.append(Entry(sample=sample.id, label=str(sample.truth), source=lesson.source.value, block=block))
-    return entries, np.stack(codes) if codes else np.empty((0, views, model.code.dimension), np.int8)
