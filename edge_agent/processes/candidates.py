@@ -1,37 +1,41 @@
 """From a staged candidate to a trial, or to the reason why not: what the gate looks at, its ruling, the journal.
 
-candidate, active --sealed hold-out, golden answers, this device--> Examination --learn.gate--> PASS, UNPROVEN: on trial
-                                                                                            `-> REFUSE: nothing changes
+    candidate, active --sealed hold-out, this device--> Examination --learn.gate--> PASS, UNPROVEN: on trial
+                                                                                `-> REFUSE: nothing changes
+
+Learning and fine-tuning both end here; each ruling leaves a line in the journal with every figure that it rests on.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from edge_agent.capture.picture import decode
 from edge_agent.clock import Clock
-from edge_agent.errors import BadEvidenceError, BadPictureError
-from edge_agent.evidence.views import GateView
-from edge_agent.learn.gate import Examination, Judged, Outcome, Policy, Ruling, rule
-from edge_agent.learn.teach import judge, vectors_of
-from edge_agent.models.coding import code_picture
+from edge_agent.config.settings import Settings
+from edge_agent.errors import BadBundleError, BadEvidenceError, BadPictureError
+from edge_agent.evidence.views import GateView, Lesson
+from edge_agent.learn.gate import Outcome, Policy, rule
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.journal import LEARN, Event, Figure, Step
-from edge_agent.models.loading import LoadedModel, with_encoder
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.evidence_place import FOLDER
+from edge_agent.processes.examination import Device, Limits, examine, figures_of
+from edge_agent.processes.looks import OnDone, Part
+from edge_agent.processes.runtime_plan import RuntimePlan
 
 log = logging.getLogger(__name__)
+
+# A loss of one point shows on as many; more would only take longer. Those of the latest groups count.
+SEALED_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a pass works with; `by` is who stands for it in the journal."""
+    """What a pass works with; `limits` by model name, `by` is who stands for it in the journal."""
 
     state_dir: Path
     store: ModelStore
@@ -39,7 +43,52 @@ class Ground:
     flavour: str
     clock: Clock
     policy: Policy = field(default_factory=Policy)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     by: str = LEARN
+
+    def device(self, name: str) -> Device:
+        """This gateway, as the model of this name has it."""
+        return Device(
+            store=self.store,
+            runtime=self.runtime,
+            flavour=self.flavour,
+            clock=self.clock,
+            limits=self.limits.get(name, Limits()),
+        )
+
+
+def ground_of(settings: Settings, plan: RuntimePlan, store: ModelStore, clock: Clock) -> Ground:
+    """The ground of a pass with this configuration on this device."""
+    names = {name for camera in settings.cameras.values() for name in camera.model_names}
+    return Ground(
+        state_dir=settings.storage.state_dir,
+        store=store,
+        runtime=plan.runtime,
+        flavour=plan.flavour,
+        clock=clock,
+        limits={
+            name: Limits(
+                latency_ms=settings.models.latency_limit_ms or line_leaves_ms(settings, name),
+                strict=settings.models.latency_limit_ms is not None,
+                memory_bytes=plan.choice.profile.memory.inspect_bytes,
+            )
+            for name in names
+        },
+    )
+
+
+def line_leaves_ms(settings: Settings, name: str) -> float | None:
+    """How long a look of this model may take by what the cameras are configured for; None where none has it.
+
+    That is the shortest `verdict_within_ms` of the cameras on which the model judges, and the time between two frames
+    of all cameras together, each of which every one of its models looks at: one thread judges them all.
+    """
+    mine = [camera for camera in settings.cameras.values() if name in camera.model_names]
+    if not mine:
+        return None
+    looks_per_s = sum(camera.fps * (1 + len(camera.models)) for camera in settings.cameras.values())
+    within_ms = [float(camera.verdict_within_ms) for camera in mine if camera.verdict_within_ms is not None]
+    return min([1000.0 / looks_per_s, *within_ms])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,75 +102,75 @@ class PutForward:
 
     @property
     def accepted(self) -> bool:
-        """Whether it went on; a candidate that was refused changed nothing."""
+        """Whether it goes on; a candidate that was refused changed nothing."""
         return self.outcome is not Outcome.REFUSE
 
 
-def put_forward(name: str, digest: str, ground: Ground) -> PutForward:
+def put_forward(name: str, digest: str, ground: Ground, on_done: OnDone | None = None) -> PutForward:
     """Examine the staged bundle `digest` against the active one of `name`, rule on it, and let it go on or not.
 
+    `on_done` is told how many sealed parts have been looked at.
+
     Raises:
-        BadBundleError: no such bundle, or it is of another name.
+        BadBundleError: no such bundle, it is of another name, or the active one cannot be loaded.
+        ProviderError: this device cannot run models.
         TransientError, CorruptStoreError, StorageFullError, StorageReadOnlyError: try again later; nothing changed.
     """
+    manifest = ground.store.manifest(digest)
+    if manifest.name != name:
+        raise BadBundleError(f"bundle {digest[:12]} is a model {manifest.name!r}, not {name!r}")
     active = ground.store.active(name)
-    examination = _examine(name, active, digest, ground)
-    ruling = rule(examination, ground.policy)
-    found = PutForward(digest=digest, outcome=ruling.outcome, reasons=ruling.reasons, figures=_figures(ruling))
-    event = Event.PROPOSED if found.accepted else Event.REFUSED
-    ground.store.journal.write(
-        Step(
-            event=event,
-            name=name,
-            digest=digest,
-            from_digest=active,
-            by=ground.by,
-            at_utc_s=ground.clock.utc_s(),
-            reasons=found.reasons,
-            figures=found.figures,
-        )
+    report = examine(digest, active, sealed_parts(name, ground.state_dir), ground.device(name), on_done)
+    ruling = rule(report.examination, ground.policy)
+    found = PutForward(
+        digest=digest, outcome=ruling.outcome, reasons=ruling.reasons, figures=figures_of(report, ruling)
     )
-    if found.accepted:
-        ground.store.activate(name, digest, ground.runtime, ground.flavour, by=ground.by)
+    step = Step(
+        event=Event.PROPOSED if found.accepted else Event.REFUSED,
+        name=name,
+        digest=digest,
+        from_digest=active,
+        by=ground.by,
+        at_utc_s=ground.clock.utc_s(),
+        reasons=found.reasons,
+        figures=found.figures,
+    )
+    try:
+        with ground.store.journal.told(step):
+            if found.accepted:
+                _go_on(name, found, ground)
+    except BadBundleError as error:  # it was turned down before, or is in force already
+        return PutForward(digest=digest, outcome=Outcome.REFUSE, reasons=(str(error),), figures=found.figures)
     return found
 
 
-def _examine(name: str, active: str | None, digest: str, ground: Ground) -> Examination:
-    candidate = with_encoder(ground.store.load(digest, ground.runtime, ground.flavour))
-    if active is None:
-        return Examination(judged=())
-    before = with_encoder(ground.store.load(active, ground.runtime, ground.flavour))
-    return Examination(judged=_judged(name, before, candidate, ground))
+def _go_on(name: str, found: PutForward, ground: Ground) -> None:
+    ground.store.activate(name, found.digest, ground.runtime, ground.flavour, by=ground.by)
 
 
-def _judged(name: str, active: LoadedModel, candidate: LoadedModel, ground: Ground) -> tuple[Judged, ...]:
-    view = GateView(ground.state_dir / FOLDER)
+def sealed_parts(name: str, state_dir: Path, limit: int = SEALED_MAX) -> Iterator[Part]:
+    """The sealed hold-out of a model: labelled pictures that nothing was learned from, the newest `limit` of them.
+
+    A picture that is damaged or gone is left out, and the log says which.
+
+    Raises:
+        TransientError, CorruptStoreError: the store cannot be read.
+    """
+    if not (state_dir / FOLDER).is_dir():
+        return
+    view = GateView(state_dir / FOLDER)
     try:
-        codes, labels = [], []
-        for lesson in view.lessons(name):
+        for lesson in sealed_lessons(view, name, limit):
             try:
                 image = decode(view.picture(lesson.sample.id))
             except (BadPictureError, BadEvidenceError) as error:
                 log.warning("sample=%s skipped reason=%s", lesson.sample.id, error)
                 continue
-            codes.append(code_picture(candidate, image, 1)[1])
-            labels.append(str(lesson.sample.truth))
+            yield Part(truth=str(lesson.sample.truth), image=image)
     finally:
         view.close()
-    return (
-        judge(active.head, candidate.head, vectors_of(candidate.code, np.concatenate(codes)), labels) if labels else ()
-    )
 
 
-def _figures(ruling: Ruling) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for name, difference in (("right", ruling.accuracy), ("recall", ruling.recall)):
-        if difference is not None:
-            figures |= {
-                f"{name}_parts": difference.parts,
-                f"{name}_won": difference.won,
-                f"{name}_lost": difference.lost,
-                f"{name}_low": difference.low,
-                f"{name}_high": difference.high,
-            }
-    return figures
+def sealed_lessons(view: GateView, name: str, limit: int = SEALED_MAX) -> Sequence[Lesson]:
+    """Those lessons of the hold-out that `sealed_parts` looks at: ids are ULIDs, so the last are the newest."""
+    return view.lessons(name)[-limit:]

@@ -17,7 +17,7 @@ from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_OK, EXIT_TEMPORARY, RefusedError, TransientError
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.boot import boot
-from edge_agent.processes.candidates import Ground
+from edge_agent.processes.candidates import Ground, ground_of
 from edge_agent.processes.evidence_place import FOLDER
 from edge_agent.processes.learning import Pass, Result, learn
 from edge_agent.processes.runtime_plan import runtime_plan
@@ -47,13 +47,7 @@ def run(settings: Settings, clock: Clock, *, ready: Callable[[], object]) -> int
         log.info("pass=learn result=nothing-new reason=no evidence yet")
         return EXIT_OK
     plan = runtime_plan(settings, Path("/"), os.uname().machine)
-    ground = Ground(
-        state_dir=state_dir,
-        store=ModelStore(state_dir / "models"),
-        runtime=plan.runtime,
-        flavour=plan.flavour,
-        clock=clock,
-    )
+    ground = ground_of(settings, plan, ModelStore(state_dir / "models"), clock)
     names = sorted({name for camera in settings.cameras.values() for name in camera.model_names})
     finished = [_finished(name, ground) for name in names]
     return EXIT_OK if all(finished) else EXIT_TEMPORARY

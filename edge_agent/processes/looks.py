@@ -8,6 +8,7 @@ A look here is what it is on the line: preparing, network, head, and where a def
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ LOOKS_MIN = 5
 LOOKS_S = 5.0
 # The first runs of a session plan their memory.
 WARM_UP = 3
-# So many pictures are kept to be looked at again and again.
-KEPT = 16
+# So many pictures, whole frames of up to 36 MB, are kept to be looked at again and again.
+KEPT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What each model said of each part, in the order of `truths`; `images` are some of the pictures."""
+    """What each model said of the parts, in the order of `truths`; `images` are the first few of the pictures."""
 
     truths: tuple[str, ...]
     said: tuple[tuple[Said, ...], ...]
@@ -109,15 +110,22 @@ def terms_of(model: AnyModel) -> Terms:
     return Terms(classes=classes, good=good, threshold=manifest.threshold)
 
 
-def hear(lookers: Sequence[Looker], parts: Iterable[Part], on_done: OnDone | None = None) -> Heard:
-    """What all of them say of all parts; whoever fails on a picture, or gives no number, said nothing."""
+def hear(
+    lookers: Sequence[Looker], parts: Iterable[Part], on_done: OnDone | None = None, *, first: Sequence[int | None] = ()
+) -> Heard:
+    """What all of them say of all parts; whoever fails on a picture, or gives no number, said nothing.
+
+    `first`, where given, has an entry for each looker: how many parts it is asked about at most.
+    """
+    bounds = first or [None] * len(lookers)
     truths: list[str] = []
     said: list[list[Said]] = [[] for _ in lookers]
     images: list[Image] = []
     for number, part in enumerate(parts, start=1):
         answers: dict[Any, Any] = {}
-        for looker, words in zip(lookers, said, strict=True):
-            words.append(_one(looker, part.image, answers))
+        for looker, words, bound in zip(lookers, said, bounds, strict=True):
+            if bound is None or number <= bound:
+                words.append(_one(looker, part.image, answers))
         truths.append(part.truth)
         if len(images) < KEPT:
             images.append(part.image)
@@ -160,9 +168,12 @@ def paces(lookers: Sequence[Looker], images: Sequence[Image], clock: Clock) -> t
 
 
 def agreement(one: Sequence[Said], other: Sequence[Said], terms: Terms) -> float:
-    """The share of parts on which two flavours of one model say the same: the class, and whether it fails."""
-    same = sum(
+    """The share of parts on which two flavours of one model say the same: the class, and whether it fails.
+
+    The shorter of the two sequences decides how many are compared; NaN where there are none.
+    """
+    same = [
         a.label == b.label and (a.score >= terms.threshold) == (b.score >= terms.threshold)
-        for a, b in zip(one, other, strict=True)
-    )
-    return same / len(one) if one else 1.0
+        for a, b in zip(one, other, strict=False)
+    ]
+    return sum(same) / len(same) if same else math.nan
