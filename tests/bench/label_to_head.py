@@ -26,7 +26,7 @@ from edge_agent.evidence.lists import Entry
 from edge_agent.evidence.store import EvidenceStore
 from edge_agent.processes.evidence_place import FOLDER, examine
 from edge_agent.processes.learn_request import ask
-from edge_agent.records import Sample, Standing
+from edge_agent.records import Standing
 from tests.bench.gateway import default_store, folder, until
 from tests.bench.report import Progress
 from tests.fakes.broker import Broker
