@@ -85,6 +85,10 @@ class BadEvidenceError(RefusedError):
     """Something asked of the evidence store that it does not hold, or a picture in it that is damaged."""
 
 
+class BadContributionError(RefusedError):
+    """What was sent for a round and cannot be counted: damaged, hostile, of another base or shape."""
+
+
 class SealedEvidenceError(RefusedError):
     """Learning reached for the sealed hold-out."""
 

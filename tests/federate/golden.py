@@ -1,0 +1,31 @@
+"""The golden files: one for each version of each format, with what it holds. `python -m tests.federate.golden` writes
+those that are missing, never one that is there: a file that no longer fits means a new version of the format.
+
+A program reads version N and N - 1 of each format and writes the one that the offer names: files of N - 1 stay here,
+and are read, until version N + 1 comes.
+"""
+
+from pathlib import Path
+
+from edge_agent.federate import statistics_code
+from tests.federate.samples import BASE, fixed_statistics
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def made() -> dict[str, bytes]:
+    """What today's writers make, by the name of the file."""
+    return {
+        "statistics-1-exact.bin": statistics_code.to_bytes(statistics_code.share(BASE, fixed_statistics())),
+        "statistics-1-127.bin": statistics_code.to_bytes(statistics_code.share(BASE, fixed_statistics(), levels=127)),
+        "statistics-1-part.bin": statistics_code.to_bytes(
+            statistics_code.share(BASE, fixed_statistics(), ((0, 4), (9, 20)))
+        ),
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in made().items():
+        if not (FOLDER / name).exists():
+            (FOLDER / name).write_bytes(content)
