@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from edge_agent.capture.addresses import Address
 from edge_agent.capture.picture import Image
-from edge_agent.capture.picture_reference import Reference, learn, readings
+from edge_agent.capture.picture_reference import Reference, learn, readings, scene_numbers
 from edge_agent.capture.picture_statistics import Statistics, statistics_of
 from edge_agent.records import HoldReason
 
@@ -244,7 +244,7 @@ class Comparison:
 
 class PictureHealth:
     """One camera's pictures, looked at one by one by its thread. `keep` is given each reference that was learned,
-    `hear` the numbers of each sound picture once there is one.
+    `hear` the numbers of each sound picture once there is one, beside the reference.
 
     `relearn` may be called, and `health` read, from any thread.
     """
@@ -254,7 +254,7 @@ class PictureHealth:
         plan: HealthPlan,
         reference: Reference | None,
         keep: Callable[[Reference], None],
-        hear: Callable[[Mapping[str, float]], None] = lambda _numbers: None,
+        hear: Callable[[Reference, Mapping[str, float]], None] = lambda _reference, _numbers: None,
     ) -> None:
         self._plan = plan
         self._keep = keep
@@ -285,7 +285,7 @@ class PictureHealth:
         statistics = statistics_of(image)
         finding = self._steadied(self._find(statistics))
         if finding is None and self._comparison is not None:
-            self._hear(self._numbers(self._comparison, statistics, size_px))
+            self._hear(self._comparison.reference, self._numbers(self._comparison, statistics))
         elif finding is None:
             self._learn(statistics, size_px)
         self.health = Health(state=self._state() if finding is None else finding.reason.value, finding=finding)
@@ -299,13 +299,10 @@ class PictureHealth:
                 return finding
         return None if self._comparison is None else self._comparison.look(statistics)
 
-    def _numbers(self, comparison: Comparison, statistics: Statistics, size_px: tuple[int, int]) -> Mapping[str, float]:
-        template = comparison.reference.template
-        if not self._plan.measure or template is None:
+    def _numbers(self, comparison: Comparison, statistics: Statistics) -> Mapping[str, float]:
+        if not self._plan.measure:
             return comparison.found
-        cell_px = size_px[0] / statistics.structure.shape[0]
-        right, down = template.displacement(statistics.structure)
-        return {**comparison.found, "right_px": right * cell_px, "down_px": down * cell_px}
+        return {**comparison.found, **scene_numbers(comparison.reference, statistics)}
 
     def _steadied(self, finding: Finding | None) -> Finding | None:
         """The finding, or the one before it until enough sound pictures came."""

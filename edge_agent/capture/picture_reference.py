@@ -8,6 +8,7 @@ The parts in front of a camera differ; so each reading has the reach that the so
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,17 @@ class Template:
         size = math.sqrt(float(found @ found) * float(self.edges @ self.edges))
         return float(found @ self.edges) / size if size > 0 else 0.0
 
+    def scene(self, statistics: Statistics) -> dict[str, float]:
+        """What is fixed, in a picture: `scene_light` in octaves of mean grey there, `right` and `down` as
+        `displacement`. Whatever part lies there has next to no say in them.
+        """
+        right, down = self.displacement(statistics.structure)
+        return {
+            "scene_light": math.log2(float(statistics.small[self.where].mean()) + 1.0),
+            "right": right,
+            "down": down,
+        }
+
     def displacement(self, structure: Structure) -> tuple[float, float]:
         """How far it has moved to the right and down, in pixels of the small picture; true to about one of them.
 
@@ -104,6 +116,23 @@ def readings(statistics: Statistics, template: Template | None) -> dict[str, flo
         "detail": statistics.detail,
         "agreement": 1.0 if template is None else template.agreement(statistics.structure),
     }
+
+
+def scene_numbers(reference: Reference, statistics: Statistics) -> dict[str, float]:
+    """Light, contrast and place of what is fixed in the scene, `right_px` and `down_px` in pixels of the view; nothing
+    where there is nothing fixed.
+    """
+    if reference.template is None:
+        return {}
+    found = reference.template.scene(statistics)
+    cell_px = reference.size_px[0] / statistics.small.shape[0]
+    right, down = found.pop("right"), found.pop("down")
+    return {**found, "right_px": right * cell_px, "down_px": down * cell_px}
+
+
+def identity(reference: Reference) -> str:
+    """Names what was learned: the same before and after it was kept."""
+    return hashlib.sha256(to_json(reference)).hexdigest()[:16]
 
 
 def learn(

@@ -41,8 +41,8 @@ class Statistics:
     `level` mean grey, `brightest` and `darkest` that of one cell of the small picture, all 0 to 255; `burnt` the share
     of cells at 250 or more. `fineness` and `coarse_fineness` (at half resolution) in octaves: curvature against slope,
     so that they say how sharp the structure is, not how much there is. `detail` in octaves: how much fine structure
-    there is, against the light. `structure` int8 [h, w]: the small picture less everything wide. `fingerprint`: equal
-    for equal pictures.
+    there is, against the light. `small` uint8 [h, w]: the small grey picture; `structure` int8 [h, w]: the same less
+    everything wide. `fingerprint`: equal for equal pictures.
     """
 
     level: float
@@ -52,6 +52,7 @@ class Statistics:
     fineness: float
     coarse_fineness: float
     detail: float
+    small: Gray = field(repr=False)
     structure: Structure = field(repr=False)
     fingerprint: bytes
 
@@ -75,6 +76,7 @@ def statistics_of(image: Image) -> Statistics:
         fineness=math.log2((curvature + FLAT) / (slope + FLAT)),
         coarse_fineness=math.log2((coarse_curvature + FLAT) / (coarse_slope + FLAT)),
         detail=math.log2(coarse_curvature + FLAT) - 2 * math.log2(level + 1),
+        small=small,
         structure=structure_of(small),
         fingerprint=digest.digest(),
     )

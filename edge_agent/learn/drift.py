@@ -48,6 +48,18 @@ class Kind(enum.Enum):
     VERDICTS = "verdicts"
 
 
+class Sign(enum.Enum):
+    """What a number shows."""
+
+    FIXED_LIGHT = "light on what is fixed"
+    PLACE = "place"
+    LIGHT = "light"
+    FOCUS = "sharpness"
+    FEATURES = "features"
+    LABELS = "labels"
+    VERDICTS = "verdicts"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """A number that is charted. `least`: the smallest spread of a batch's level, in its unit. A `share` is averaged
@@ -55,40 +67,89 @@ class Channel:
     """
 
     name: str
-    cause: Cause
+    sign: Sign
     least: float
     share: bool = False
     one_sided: bool = False
 
 
-def _channel(name: str, cause: Cause, least: float, *, share: bool = False, one_sided: bool = False) -> Channel:
-    return Channel(name=name, cause=cause, least=least, share=share, one_sided=one_sided)
+def _channel(name: str, sign: Sign, least: float, *, share: bool = False, one_sided: bool = False) -> Channel:
+    return Channel(name=name, sign=sign, least=least, share=share, one_sided=one_sided)
 
 
-# light: octaves of mean grey; burnt: share of pixels; fineness, coarse_fineness, detail: octaves (picture_statistics);
-# right_px, down_px: how far what is fixed in the scene has moved; distance: octaves; score: log odds of a defect;
-# fails, holds: shares; rarity: bits, how unexpected the labels are.
+# scene_light, light: octaves of grey; right_px, down_px: how far what is fixed has moved; burnt: share of pixels;
+# fineness, coarse_fineness, detail: octaves (capture/picture_reference.py). distance: octaves; score: log odds of a
+# defect; fails, holds: shares; rarity: bits, how unexpected the labels are (learn/drift_measure.py).
 CHANNELS: Mapping[Kind, tuple[Channel, ...]] = {
     Kind.PICTURES: (
-        _channel("light", Cause.LIGHT, 0.03),
-        _channel("burnt", Cause.LIGHT, 0.01),
-        _channel("fineness", Cause.FOCUS, 0.04),
-        _channel("coarse_fineness", Cause.FOCUS, 0.04),
-        _channel("detail", Cause.FOCUS, 0.1),
-        _channel("right_px", Cause.MOVED, 0.25),
-        _channel("down_px", Cause.MOVED, 0.25),
+        _channel("scene_light", Sign.FIXED_LIGHT, 0.06),
+        _channel("right_px", Sign.PLACE, 0.25),
+        _channel("down_px", Sign.PLACE, 0.25),
+        _channel("light", Sign.LIGHT, 0.06),
+        _channel("burnt", Sign.LIGHT, 0.02, one_sided=True),
+        _channel("fineness", Sign.FOCUS, 0.04),
+        _channel("coarse_fineness", Sign.FOCUS, 0.04),
+        _channel("detail", Sign.FOCUS, 0.1),
     ),
-    Kind.FEATURES: (_channel("distance", Cause.PRODUCT, 0.04, one_sided=True),),
+    Kind.FEATURES: (_channel("distance", Sign.FEATURES, 0.2, one_sided=True),),
     Kind.VERDICTS: (
-        _channel("score", Cause.MODEL, 0.2),
-        _channel("fails", Cause.MODEL, 0.06, share=True),
-        _channel("holds", Cause.MODEL, 0.06, share=True),
-        _channel("rarity", Cause.MODEL, 0.15, share=True, one_sided=True),
+        _channel("score", Sign.VERDICTS, 0.2),
+        _channel("fails", Sign.VERDICTS, 0.06, share=True),
+        _channel("holds", Sign.VERDICTS, 0.06, share=True),
+        _channel("rarity", Sign.LABELS, 0.15, share=True, one_sided=True),
     ),
 }
-CAUSE_OF: Mapping[str, Cause] = {channel.name: channel.cause for some in CHANNELS.values() for channel in some}
+SIGN_OF: Mapping[str, Sign] = {channel.name: channel.sign for some in CHANNELS.values() for channel in some}
 
 Charts: TypeAlias = Mapping[str, Chart]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """`cause` explains it where all signs in `seen` showed, none in `unseen`, and each of these moved farther, in
+    spreads, than those in `over`.
+    """
+
+    cause: Cause
+    seen: frozenset[Sign]
+    unseen: frozenset[Sign]
+    over: frozenset[Sign]
+
+    def fits(self, suspect: frozenset[Sign], shifts: Mapping[Sign, float]) -> bool:
+        if not self.seen <= suspect or self.unseen & suspect:
+            return False
+        least = min(shifts[sign] for sign in self.seen)
+        return all(shifts[sign] < least for sign in self.over & suspect)
+
+
+def _rule(cause: Cause, *seen: Sign, unseen: tuple[Sign, ...] = (), over: tuple[Sign, ...] = ()) -> Rule:
+    return Rule(cause=cause, seen=frozenset(seen), unseen=frozenset(unseen), over=frozenset(over))
+
+
+# The first that fits. What is fixed in the scene tells camera from parts: lamp and mounting show on it too.
+WITH_FIXED = (
+    _rule(Cause.MOVED, Sign.PLACE),
+    _rule(Cause.LIGHT, Sign.FIXED_LIGHT),
+    _rule(Cause.PRODUCT, Sign.FEATURES, Sign.LIGHT),
+    _rule(Cause.PRODUCT, Sign.FEATURES, over=(Sign.FOCUS,)),
+    _rule(Cause.MODEL, Sign.LABELS, unseen=(Sign.FEATURES,), over=(Sign.FOCUS,)),
+    _rule(Cause.FOCUS, Sign.FOCUS),
+    _rule(Cause.PRODUCT, Sign.FEATURES),
+    _rule(Cause.MODEL, Sign.LABELS),
+    _rule(Cause.MODEL, Sign.VERDICTS),
+    _rule(Cause.PRODUCT, Sign.LIGHT),
+)
+# Without it: neither lamp nor lens changes light, sharpness and features together; other parts do.
+WITHOUT_FIXED = (
+    _rule(Cause.PRODUCT, Sign.LIGHT, Sign.FOCUS, Sign.FEATURES),
+    _rule(Cause.PRODUCT, Sign.FEATURES, over=(Sign.LIGHT, Sign.FOCUS)),
+    _rule(Cause.MODEL, Sign.LABELS, unseen=(Sign.FEATURES,), over=(Sign.LIGHT, Sign.FOCUS)),
+    _rule(Cause.LIGHT, Sign.LIGHT, over=(Sign.FOCUS,)),
+    _rule(Cause.FOCUS, Sign.FOCUS),
+    _rule(Cause.PRODUCT, Sign.FEATURES),
+    _rule(Cause.MODEL, Sign.LABELS),
+    _rule(Cause.MODEL, Sign.VERDICTS),
+)
 
 
 def levels(rows: Rows, channels: Sequence[Channel]) -> list[list[float]]:
@@ -126,21 +187,21 @@ def followed(charts: Charts, batch: Rows, kind: Kind) -> dict[str, Chart]:
     return found
 
 
-def strengths(charts: Charts) -> dict[Cause, float]:
-    """How strongly each cause's own numbers speak: 1 is an alarm."""
-    found = dict.fromkeys(Cause, 0.0)
+def strengths(charts: Charts) -> dict[Sign, float]:
+    """How strongly each sign shows: 1 is an alarm. Signs without a chart are left out."""
+    found: dict[Sign, float] = {}
     for name, chart in charts.items():
-        cause = CAUSE_OF[name]
-        found[cause] = max(found[cause], chart.strength)
+        sign = SIGN_OF[name]
+        found[sign] = max(found.get(sign, 0.0), chart.strength)
     return found
 
 
-def shifts(charts: Charts) -> dict[Cause, float]:
-    """By how many spreads each cause's own numbers are away, the farthest of each."""
-    found = dict.fromkeys(Cause, 0.0)
+def shifts(charts: Charts) -> dict[Sign, float]:
+    """By how many spreads each sign's numbers are away, the farthest of each."""
+    found: dict[Sign, float] = {}
     for name, chart in charts.items():
-        cause = CAUSE_OF[name]
-        found[cause] = max(found[cause], abs(chart.shift))
+        sign = SIGN_OF[name]
+        found[sign] = max(found.get(sign, 0.0), abs(chart.shift))
     return found
 
 
@@ -149,30 +210,16 @@ def explain(charts: Charts) -> Cause | None:
     strength = strengths(charts)
     if max(strength.values(), default=0.0) < 1.0:
         return None
-    suspect = {cause for cause, found in strength.items() if found >= SUSPECT}
-    return next(rule.cause for rule in RULES if rule.seen <= suspect and not rule.unseen & suspect)
+    suspect = frozenset(sign for sign, found in strength.items() if found >= SUSPECT)
+    away = shifts(charts)
+    return next(rule.cause for rule in _rules(charts) if rule.fits(suspect, away))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """`cause` explains it where the numbers of all causes in `seen` rose and of none in `unseen`."""
-
-    cause: Cause
-    seen: frozenset[Cause]
-    unseen: frozenset[Cause] = frozenset()
+def evidence(cause: Cause, charts: Charts) -> frozenset[Sign]:
+    """The signs that speak for `cause` here."""
+    return frozenset[Sign]().union(*(rule.seen for rule in _rules(charts) if rule.cause is cause))
 
 
-def _rule(cause: Cause, *seen: Cause, unseen: tuple[Cause, ...] = ()) -> Rule:
-    return Rule(cause=cause, seen=frozenset(seen), unseen=frozenset(unseen))
-
-
-# The first that fits. Neither lamp nor lens changes light, sharpness and features together; other parts do.
-RULES = (
-    _rule(Cause.PRODUCT, Cause.LIGHT, Cause.FOCUS, Cause.PRODUCT),
-    _rule(Cause.MOVED, Cause.MOVED, unseen=(Cause.LIGHT, Cause.FOCUS)),
-    _rule(Cause.LIGHT, Cause.LIGHT),
-    _rule(Cause.FOCUS, Cause.FOCUS),
-    _rule(Cause.MOVED, Cause.MOVED),
-    _rule(Cause.PRODUCT, Cause.PRODUCT),
-    _rule(Cause.MODEL, Cause.MODEL),
-)
+def _rules(charts: Charts) -> tuple[Rule, ...]:
+    fixed = any(SIGN_OF[name] in (Sign.FIXED_LIGHT, Sign.PLACE) for name in charts)
+    return WITH_FIXED if fixed else WITHOUT_FIXED

@@ -22,6 +22,7 @@ from edge_agent.learn.drift import (
     Charts,
     Kind,
     charts_of,
+    evidence,
     explain,
     followed,
     strengths,
@@ -90,7 +91,7 @@ class Stream:
     def take(self, sample: Any) -> bool:
         """One more; True when it closed a batch."""
         known = self.known
-        if known is None:
+        if known is None or known.key != self._key:
             if len(self._samples) < self._frames:
                 self._samples.append(sample)
             return False
@@ -132,15 +133,29 @@ class Monitor:
                 found.update(stream.known.charts)
         return found
 
+    @property
+    def state(self) -> str:
+        """For people: "learning 120/500", "steady", or what drifted."""
+        if self.finding is not None:
+            return self.finding.cause.value
+        learning = [stream.progress for stream in self.streams.values() if stream.known is None]
+        if len(learning) == len(self.streams):
+            seen, wanted = max(learning)
+            return f"learning {seen}/{wanted}"
+        return "steady"
+
+    def restore(self, known: Mapping[Kind, Known], finding: Finding | None) -> None:
+        """Go on from what was kept; before the first sample."""
+        for kind, one in known.items():
+            self.streams[kind].known = one
+        self.finding = finding
+
     def take(self, kind: Kind, key: str, sample: Any) -> bool:
         """One more sample of `kind`, which belongs to `key`; True when the finding may have changed."""
-        stream = self.streams[kind]
-        if stream.begin(key) and self.finding is not None:
+        stream, before = self.streams[kind], self.finding
+        anew = stream.begin(key)
+        if stream.take(sample) or anew:
             self._judge()
-        if not stream.take(sample):
-            return False
-        before = self.finding
-        self._judge()
         return self.finding is not before
 
     def learn(self) -> bool:
@@ -158,7 +173,8 @@ class Monitor:
             if cause is not None and self._since >= SETTLE:
                 self._name(cause, charts)
             return
-        if strengths(charts)[self.finding.cause] < CLEAR:
+        own = evidence(self.finding.cause, charts)
+        if max((found for sign, found in strengths(charts).items() if sign in own), default=0.0) < CLEAR:
             self.finding, self._since = None, 0
             if cause is not None:
                 self._name(cause, charts)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from edge_agent.learn.drift import CAUSE_OF, SUSPECT, Cause, Charts
+from edge_agent.learn.drift import SIGN_OF, SUSPECT, Cause, Charts, Sign, evidence
 from edge_agent.learn.drift_chart import BATCH, Chart
+
+
+def _grey(level: float) -> str:
+    return f"{2.0**level - 1.0:.0f}"
 
 
 def _share(level: float) -> str:
@@ -23,7 +27,8 @@ def _pixels(level: float) -> str:
 
 # Channel -> what it is called, and its level as a person reads it.
 WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "light": ("brightness", lambda level: f"{2.0**level - 1.0:.0f}"),
+    "scene_light": ("brightness of what is fixed", _grey),
+    "light": ("brightness", _grey),
     "burnt": ("burnt out share", _share),
     "fineness": ("sharpness", _octaves),
     "coarse_fineness": ("sharpness at half size", _octaves),
@@ -36,36 +41,36 @@ WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "holds": ("share of HOLD", _share),
     "rarity": ("rarity of labels in bits", _octaves),
 }
-NOUNS: Mapping[Cause, str] = {
-    Cause.LIGHT: "light",
-    Cause.FOCUS: "sharpness",
-    Cause.MOVED: "place",
-    Cause.PRODUCT: "features",
-    Cause.MODEL: "verdicts",
+NOUNS: Mapping[Sign, str] = {
+    Sign.FIXED_LIGHT: "light",
+    Sign.PLACE: "place",
+    Sign.LIGHT: "brightness",
+    Sign.FOCUS: "sharpness",
+    Sign.FEATURES: "features",
+    Sign.LABELS: "labels",
+    Sign.VERDICTS: "verdicts",
 }
 
 
 def say(cause: Cause, charts: Charts) -> str:
     """The finding in one line: the cause's own numbers first, then what else moved, then what did not."""
-    moved = sorted(
-        (name for name, chart in charts.items() if chart.strength >= SUSPECT),
-        key=lambda name: (CAUSE_OF[name] is not cause, -charts[name].strength),
-    )
-    own = [name for name in moved if CAUSE_OF[name] is cause]
-    beside = [name for name in moved if CAUSE_OF[name] is not cause]
-    pictures = max((charts[name].batches for name in own or beside), default=0) * BATCH
-    text = ", ".join(_change(name, charts[name]) for name in own or beside)
-    text += f" over {pictures:,} pictures"
-    if own and beside:
+    signs = evidence(cause, charts)
+    moved = sorted((name for name, chart in charts.items() if chart.strength >= SUSPECT), key=_strength_in(charts))
+    own = [name for name in moved if SIGN_OF[name] in signs] or moved
+    beside = [name for name in moved if name not in own]
+    pictures = max((charts[name].batches for name in own), default=0) * BATCH
+    text = ", ".join(_change(name, charts[name]) for name in own) + f" over {pictures:,} pictures"
+    if beside:
         text += "; with it " + ", ".join(_change(name, charts[name]) for name in beside)
-    still = [noun for other, noun in NOUNS.items() if other in _charted(charts) - {CAUSE_OF[name] for name in moved}]
-    return text + (f"; unchanged: {', '.join(still)}" if still else "")
+    still = {SIGN_OF[name] for name in charts} - {SIGN_OF[name] for name in moved}
+    nouns = ", ".join(noun for sign, noun in NOUNS.items() if sign in still)
+    return text + (f"; unchanged: {nouns}" if nouns else "")
+
+
+def _strength_in(charts: Charts) -> Callable[[str], float]:
+    return lambda name: -charts[name].strength
 
 
 def _change(name: str, chart: Chart) -> str:
     noun, words = WORDS[name]
     return f"{noun} {words(chart.centre)} -> {words(chart.now)}"
-
-
-def _charted(charts: Charts) -> set[Cause]:
-    return {CAUSE_OF[name] for name in charts}
