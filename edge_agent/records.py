@@ -257,6 +257,7 @@ class KeepReason(str, enum.Enum):
     FAIL = "fail"
     HOLD = "hold"
     NEAR_THRESHOLD = "near-threshold"  # a little more or less, and the verdict would have been another
+    DIFFER = "differ"  # a model on trial says something else than the one in force
     UNLIKE = "unlike"  # far from everything the model knows
     RANDOM = "random"  # one of the few PASS that are kept to look at
     REQUEST = "request"  # a person asked for it

@@ -9,8 +9,8 @@ from edge_agent.config.texts import Word
 
 MIB = 1024 * 1024
 
-KEPT = ("fail", "hold", "near-threshold", "unlike", "random", "request")
-Kept = Literal["fail", "hold", "near-threshold", "unlike", "random", "request"]
+KEPT = ("fail", "hold", "near-threshold", "differ", "unlike", "random", "request")
+Kept = Literal["fail", "hold", "near-threshold", "differ", "unlike", "random", "request"]
 # Those with a picture that shows something; docs/evidence.md says which of them teach.
 HoldWord = Literal["unsure", "learning", "model", "dark", "overexposed", "blurred", "moved", "late", "recipe"]
 
@@ -20,8 +20,8 @@ class Keeping(Section):
 
     keep: tuple[Kept, ...] = key(
         KEPT,
-        "What is worth keeping; [] keeps nothing. FAIL and HOLD, scores near the threshold, what is unlike anything "
-        "the model knows, a random few PASS, what a person asks for.",
+        "What is worth keeping; [] keeps nothing. FAIL and HOLD, scores near the threshold, what a model on trial sees "
+        "differently, what is unlike anything the model knows, a random few PASS, what a person asks for.",
         apply=Apply.LIVE,
         max_length=len(KEPT),
     )

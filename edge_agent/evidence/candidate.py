@@ -27,7 +27,8 @@ class Candidate:
 
     `task` names the model that judges; `unlikeness` is its Mahalanobis distance in units of its own limit. `group` is
     the batch, where something knows it; None lets the part or the time decide. `heat`, called like `encode`, gives a
-    small PNG to lay over the picture, or None where the model says nothing of places.
+    small PNG to lay over the picture, or None where the model says nothing of places. `differs`: a model on trial says
+    something else of it.
     """
 
     inspection: Inspection
@@ -38,6 +39,7 @@ class Candidate:
     heat: Callable[[], bytes | None] | None = field(default=None, repr=False)
     unlikeness: float | None = None
     group: str | None = None
+    differs: bool = False
     vector: Vector | None = None
 
     def look(self, likeness: int) -> Look:

@@ -35,12 +35,14 @@ class Occasion:
 
     `unlikeness` is the Mahalanobis distance in units of the limit of what the model knows (1 is the limit), None where
     no model says. `draw` is uniform in [0, 1). `requested`: a person asked for pictures of this camera.
+    `differs`: a model on trial says something else.
     """
 
     inspection: Inspection
     draw: float
     unlikeness: float | None = None
     requested: bool = False
+    differs: bool = False
 
 
 def _is_near(occasion: Occasion, rules: KeepRules) -> bool:
@@ -54,6 +56,7 @@ RULES: Mapping[KeepReason, _Rule] = {
     KeepReason.FAIL: lambda o, _: o.inspection.verdict is Verdict.FAIL,
     KeepReason.HOLD: lambda o, rules: o.inspection.reason in rules.hold_reasons,
     KeepReason.NEAR_THRESHOLD: _is_near,
+    KeepReason.DIFFER: lambda o, _: o.differs,
     KeepReason.UNLIKE: lambda o, rules: o.unlikeness is not None and o.unlikeness >= rules.unlike_from,
     KeepReason.RANDOM: lambda o, rules: o.inspection.verdict is Verdict.PASS and o.draw < rules.pass_share,
 }

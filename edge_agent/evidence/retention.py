@@ -37,6 +37,7 @@ _BY_REASON = {
     KeepReason.RANDOM: Usefulness.ORDINARY,
     KeepReason.NEAR_THRESHOLD: Usefulness.UNCERTAIN,
     KeepReason.UNLIKE: Usefulness.UNCERTAIN,
+    KeepReason.DIFFER: Usefulness.SUSPECT,
     KeepReason.FAIL: Usefulness.SUSPECT,
     KeepReason.HOLD: Usefulness.SUSPECT,
     KeepReason.REQUEST: Usefulness.SUSPECT,

@@ -135,6 +135,7 @@ class EvidenceWriter:
                 draw=float(self._generator.random()),
                 unlikeness=candidate.unlikeness,
                 requested=asked,
+                differs=candidate.differs,
             )
             reasons = reasons_to_keep(occasion, rules)
             if not reasons or not self._queue.put(_Chosen(candidate, reasons)):

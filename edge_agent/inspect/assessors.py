@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from edge_agent.inspect.goodonly import GoodOnlyState, observe
@@ -26,6 +27,11 @@ class HeadAssessor:
         if assessment.score < self._heat_from:
             return assessment
         return dataclasses.replace(assessment, heat=head_heat(self.head, features, self._map_start))
+
+    @property
+    def without_heat(self) -> HeadAssessor:
+        """The same head, for vectors whose map is gone."""
+        return HeadAssessor(self.head, self._map_start, math.inf)
 
     @property
     def mode(self) -> str:

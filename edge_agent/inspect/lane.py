@@ -9,11 +9,13 @@ threshold or network needs no lock.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edge_agent.inspect.decide import Rules
+from edge_agent.errors import InferenceError
+from edge_agent.inspect.decide import Decision, Memory, Rules, decide
 from edge_agent.records import Assessment, Canvas, Detection, Finding, Region, Verdict
 
 if TYPE_CHECKING:
@@ -54,17 +56,35 @@ Seat = Judge | Absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """A model that judges beside the one of its name, for nobody but the trial (inspect/shadow.py).
+
+    `shares_network`: what the first one's network answered is its answer too, so that it need not look itself.
+    """
+
+    judge: Judge
+    shares_network: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """How one camera's frames are judged: by `first` and `others`, all of them.
 
     `recipes` says which model takes the place of the first when the trigger names that recipe; one that it does not
-    know is a HOLD. Where it is empty, recipes change nothing.
+    know is a HOLD. Where it is empty, recipes change nothing. `seconds` are models on trial, by name: no verdict is
+    theirs.
     """
 
     first: Seat
     others: tuple[Seat, ...] = ()
     recipes: Mapping[str, Seat] = field(default_factory=dict)
     paused: bool = False
+    seconds: Mapping[str, Second] = field(default_factory=dict)
+
+    def judge(self, name: str) -> Judge | None:
+        """Who judges by the model of this name, None where nobody does."""
+        seats = (self.first, *self.others, *self.recipes.values())
+        return next((seat for seat in seats if seat.name == name and isinstance(seat, Judge)), None)
 
     @property
     def digest(self) -> str | None:
@@ -88,6 +108,21 @@ class Lane:
             return None
         # A model that judges every part anyway needs no second look for the recipe.
         return (chosen, *(seat for seat in self.others if seat.name != chosen.name))
+
+
+def opinion(judge: Judge, answer: Any, size: tuple[int, int], memory: Memory) -> tuple[Assessment, Decision, Memory]:
+    """What a judge makes of its network's answer for a picture of `size` (height, width), and what it remembers.
+
+    Raises:
+        InferenceError: it gave no number for this picture.
+        RefusedError, TransientError: its assessor failed.
+    """
+    assessment = judge.assessor.assess(answer)
+    if not math.isfinite(assessment.score):
+        raise InferenceError("gave no number for this picture")
+    assessment = on_picture(assessment, judge.canvas, size)
+    decision, memory = decide(assessment, judge.rules, memory)
+    return assessment, decision, memory
 
 
 def deciding(findings: Sequence[Finding]) -> Finding:

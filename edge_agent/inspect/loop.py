@@ -2,22 +2,23 @@
 
     FrameQueue --get--> each judge of the lane: (prepare) -> look -> assess -> decide --> the worst finding --> sinks
 
-Sinks are line signal, counters and outbox; the witness comes last and sees the picture and the heat too (evidence, the
-review page). How a camera's frames are judged, its lane says (inspect/lane.py).
+Sinks are line signal, counters and outbox. When they have it, models on trial are asked (inspect/shadow.py), and the
+witness comes last and sees the picture, the heat, and whether one of them differs (evidence, the review page). How a
+camera's frames are judged, its lane says (inspect/lane.py).
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from edge_agent.clock import Clock
-from edge_agent.errors import InferenceError, RefusedError, TransientError
-from edge_agent.inspect.decide import Decision, Memory, decide
-from edge_agent.inspect.lane import Absent, Judge, Lane, Seat, deciding, on_picture
+from edge_agent.errors import RefusedError, TransientError
+from edge_agent.inspect.decide import Decision, Memory
+from edge_agent.inspect.lane import Absent, Judge, Lane, Seat, Second, deciding, opinion
+from edge_agent.inspect.shadow import Heard
 from edge_agent.records import (
     Assessment,
     Canvas,
@@ -53,21 +54,41 @@ class FrameSource(Protocol):
 Prepare = Callable[["NDArray[np.uint8]", Canvas], "NDArray[np.uint8]"]
 Sink = Callable[[Inspection], None]
 Heat: TypeAlias = "NDArray[np.float32]"
-Witness = Callable[[Frame, Inspection, "Heat | None"], None]
+Witness = Callable[[Frame, Inspection, "Heat | None", bool], None]
+# Asks the models on trial about a part whose verdict is out: frame, id, what was heard, who; whether one differs.
+Follow = Callable[[Frame, str, Sequence[Heard], Mapping[str, Second]], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
     """One judge's finding and what it took; `judged` is False where the model was absent or failed. `heat` is float32
-    [h, w] over the whole picture, where the model says where.
+    [h, w] over the whole picture, where the model says where; `answer` is the network's.
     """
 
     finding: Finding
     judged: bool = False
     heat: Heat | None = field(default=None, repr=False)
+    answer: Any = field(default=None, repr=False)
     prepare_s: float = 0.0
     encode_s: float = 0.0
     decide_s: float = 0.0
+
+    @property
+    def heard(self) -> Heard:
+        """What a model on trial is held against."""
+        network_s = self.prepare_s + self.encode_s
+        took_ms = (network_s + self.decide_s) * 1e3
+        return Heard(finding=self.finding, answer=self.answer, took_ms=took_ms, network_ms=network_s * 1e3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """An inspection, the heat of the model whose verdict counts, and what each model of the lane made of the part."""
+
+    inspection: Inspection
+    heat: Heat | None = field(default=None, repr=False)
+    looks: tuple[Looked, ...] = ()
+    seconds: Mapping[str, Second] = field(default_factory=dict)
 
 
 class InspectLoop:
@@ -82,7 +103,8 @@ class InspectLoop:
         sinks: tuple[Sink, ...],
         clock: Clock,
         on_fault: Callable[[str, str], None],
-        witness: Witness = lambda _frame, _inspection, _heat: None,
+        follow: Follow = lambda _frame, _id, _heard, _seconds: False,
+        witness: Witness = lambda _frame, _inspection, _heat, _differs: None,
     ) -> None:
         self.lanes = lanes
         self.steps = 0
@@ -91,6 +113,7 @@ class InspectLoop:
         self._sinks = sinks
         self._clock = clock
         self._on_fault = on_fault
+        self._follow = follow
         self._witness = witness
         self._memories: dict[tuple[str, str], Memory] = {}  # by camera and model
 
@@ -106,11 +129,13 @@ class InspectLoop:
             self.steps += 1
             return False
         try:
-            inspection, heat = self._judge(frame)
-            self._emit(inspection)
+            judged = self._judge(frame)
+            self._emit(judged.inspection)
         finally:
             self._frames.done(frame)
-        self._witness(frame, inspection, heat)
+        heard = [look.heard for look in judged.looks]
+        differs = self._follow(frame, judged.inspection.id, heard, judged.seconds)
+        self._witness(frame, judged.inspection, judged.heat, differs)
         self.steps += 1
         return True
 
@@ -139,32 +164,32 @@ class InspectLoop:
         for sink in self._sinks:
             sink(inspection)
 
-    def _judge(self, frame: Frame) -> tuple[Inspection, Heat | None]:
-        """The inspection, and the heat of the model whose verdict counts."""
+    def _judge(self, frame: Frame) -> Judged:
         lane = self.lanes.get(frame.camera)
         taken_s = self._clock.mono_s()
         if lane is None or lane.paused:
             reason = HoldReason.MODEL if lane is None else HoldReason.PAUSED
-            return _unjudged(frame, frame.part_id, reason, lane.digest if lane else None), None
+            return Judged(inspection=_unjudged(frame, frame.part_id, reason, lane.digest if lane else None))
         if frame.fault is not None:
-            return _unjudged(frame, frame.part_id, frame.fault, lane.digest), None
+            return Judged(inspection=_unjudged(frame, frame.part_id, frame.fault, lane.digest))
         if frame.due_mono_s is not None and taken_s > frame.due_mono_s:
-            return _unjudged(frame, frame.part_id, HoldReason.LATE, lane.digest), None
+            return Judged(inspection=_unjudged(frame, frame.part_id, HoldReason.LATE, lane.digest))
         seats = lane.seats(frame.recipe)
         if seats is None:
-            return _unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest), None
+            return Judged(inspection=_unjudged(frame, frame.part_id, HoldReason.RECIPE, lane.digest))
         ready: dict[Canvas, NDArray[np.uint8]] = {}
         if frame.prepared is not None:
             height, width = frame.prepared.shape[:2]
             ready[Canvas(px=(height, width))] = frame.prepared
-        looks = [self._ask(frame, seat, ready) for seat in seats]
+        looks = tuple(self._ask(frame, seat, ready) for seat in seats)
         decided_s = self._clock.mono_s()
         inspection = _inspection(frame, looks, taken_s, decided_s)
         if frame.due_mono_s is not None and decided_s > frame.due_mono_s:
             # The part has left: what was found stays in the books, and the line is told nothing it could mistake.
             inspection = replace(inspection, verdict=Verdict.HOLD, reason=HoldReason.LATE)
         counts = deciding([look.finding for look in looks])
-        return inspection, next(look.heat for look in looks if look.finding is counts)
+        heat = next(look.heat for look in looks if look.finding is counts)
+        return Judged(inspection=inspection, heat=heat, looks=looks, seconds=lane.seconds)
 
     def _ask(self, frame: Frame, seat: Seat, ready: dict[Canvas, NDArray[np.uint8]]) -> Looked:
         """One model's finding. `ready` are the pictures that were prepared already: models may share one."""
@@ -179,20 +204,18 @@ class InspectLoop:
             prepared_s = self._clock.mono_s()
             answer = seat.look(picture)
             encoded_s = self._clock.mono_s()
-            assessment = seat.assessor.assess(answer)
-            if not math.isfinite(assessment.score):
-                raise InferenceError("gave no number for this picture")
+            key, size = (frame.camera, seat.name), (frame.image.shape[0], frame.image.shape[1])
+            assessment, decision, memory = opinion(seat, answer, size, self._memories.get(key, Memory()))
         except (RefusedError, TransientError) as error:
             # The model failed on this very picture: the part is held, the line goes on, a person is told.
             self._on_fault(frame.camera, f"{seat.name}: {error}")
             return Looked(finding=_no_finding(seat.name, seat.digest))
-        assessment = on_picture(assessment, seat.canvas, (frame.image.shape[0], frame.image.shape[1]))
-        key = frame.camera, seat.name
-        decision, self._memories[key] = decide(assessment, seat.rules, self._memories.get(key, Memory()))
+        self._memories[key] = memory
         return Looked(
             finding=_finding(seat, assessment, decision),
             judged=True,
             heat=assessment.heat,
+            answer=answer,
             prepare_s=prepared_s - begun_s,
             encode_s=encoded_s - prepared_s,
             decide_s=self._clock.mono_s() - encoded_s,

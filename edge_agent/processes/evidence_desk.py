@@ -59,8 +59,8 @@ class EvidenceDesk:
             limits=LIMITS,
         )
 
-    def witness(self, frame: Frame, inspection: Inspection, heat: Heat | None) -> None:
-        """A frame, its verdict, and where the model sees a defect; inspect thread."""
+    def witness(self, frame: Frame, inspection: Inspection, heat: Heat | None, *, differs: bool = False) -> None:
+        """A frame, its verdict, where the model sees a defect, whether one on trial differs; inspect thread."""
         camera = self._settings.cameras.get(frame.camera)
         if camera is None or self._dead:
             return
@@ -78,6 +78,7 @@ class EvidenceDesk:
             likeness=functools.partial(perceptual_hash, frame.image),
             encode=functools.partial(_encoded, frame.image, self._settings.keeping(frame.camera).format),
             heat=None if heat is None else functools.partial(encode_heat, heat),
+            differs=differs,
         )
         self._writer.offer(candidate)
 

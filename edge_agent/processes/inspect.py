@@ -233,8 +233,8 @@ class _Process:
         self._judging.close()
         log.info("event=stopped")
 
-    def _witness(self, frame: Frame, inspection: Inspection, heat: Heat | None) -> None:
-        self._evidence.witness(frame, inspection, heat)
+    def _witness(self, frame: Frame, inspection: Inspection, heat: Heat | None, differs: bool) -> None:
+        self._evidence.witness(frame, inspection, heat, differs=differs)
         self._glimpses.witness(frame, inspection)
 
     def _publish(self, inspection: Inspection) -> None:

@@ -17,6 +17,7 @@ KEPT: Mapping[KeepReason, str] = {
     KeepReason.FAIL: "the verdict was FAIL",
     KeepReason.HOLD: "the model was not sure",
     KeepReason.NEAR_THRESHOLD: "its score is near the threshold",
+    KeepReason.DIFFER: "a model on trial sees it differently",
     KeepReason.UNLIKE: "it is unlike what the model knows",
     KeepReason.RANDOM: "a random look at what passes",
     KeepReason.REQUEST: "somebody asked for it",

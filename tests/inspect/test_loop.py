@@ -216,7 +216,7 @@ def test_the_witness_sees_the_heat_of_the_model_whose_verdict_counts():
     loop.step(0)
     loop.step(0)
 
-    (_, failed, heat), (_, held, nothing) = seen
+    (_, failed, heat, _), (_, held, nothing, _) = seen
     assert (failed.verdict, held.reason, nothing) == (Verdict.FAIL, HoldReason.PAUSED, None)
     assert (heat == 2.0).all()
 
