@@ -9,7 +9,10 @@ SUMMARY = "run one process of the gateway"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("process", choices=("inspect", "sync", "learn", "review"), help="which process")
+    parser.add_argument("process", choices=("inspect", "sync", "learn", "finetune", "review"), help="which process")
+    parser.add_argument(
+        "--linger", type=float, default=0.0, metavar="S", help="learn: stay so many seconds for the next label"
+    )
     parser.add_argument("--config", metavar="FILE", help="configuration (default: ./agent.yaml, then /etc/edge-agent)")
 
 
@@ -33,6 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         from edge_agent.cli.review import page
 
         return page(config_file)
+    if arguments.process == "finetune":
+        from edge_agent.processes.finetuning.process import main as finetune
+
+        return finetune(config_file)
     from edge_agent.processes.learn import main as learn
 
-    return learn(config_file)
+    return learn(config_file, arguments.linger)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from edge_agent.clock import Clock
 from edge_agent.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE
+from edge_agent.processes.finetuning.request import asked_ns as finetune_asked_ns
 from edge_agent.processes.learn_request import asked_ns
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,10 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S = 0.5
 BACKOFF_LAST_S = 60.0
 GOOD_RUN_S = 60.0
+FINETUNE_LOOK_S = 600.0  # as edge-agent-finetune.timer
 POLL_S = 0.2
 STOP_GRACE_S = 10.0
+LEARN_LINGER_S = 60.0  # as in systemd/edge-agent-learn.service
 REFUSALS = (EXIT_CONFIG, EXIT_UNAVAILABLE)
 
 
@@ -165,8 +168,19 @@ class Supervisor:
                 child.process.wait()
 
 
-def gateway_children(config_file: str, state_dir: Path, log_file: Path | None = None) -> tuple[ChildSpec, ...]:
-    """The processes as `edge-agent run` starts them; learn runs when a label was given."""
+def gateway_children(
+    config_file: str,
+    state_dir: Path,
+    log_file: Path | None = None,
+    finetune_looks: Callable[[], int] = lambda: 0,
+) -> tuple[ChildSpec, ...]:
+    """The processes as `edge-agent run` starts them; learn runs when a label was given, finetune when somebody asks
+    and whenever `finetune_looks` gives another number, as its timer would.
+    """
+
+    def finetune_asked() -> int | None:
+        looks, asked = finetune_looks(), finetune_asked_ns(state_dir)
+        return None if asked is None and not looks else looks + (asked or 0)
 
     def command(process: str) -> tuple[str, ...]:
         return (sys.executable, "-m", "edge_agent", "serve", process, "--config", config_file)
@@ -176,9 +190,12 @@ def gateway_children(config_file: str, state_dir: Path, log_file: Path | None = 
         ChildSpec(name="sync", command=command("sync"), essential=False, log_file=log_file),
         ChildSpec(
             name="learn",
-            command=command("learn"),
+            command=(*command("learn"), "--linger", str(LEARN_LINGER_S)),
             essential=False,
             log_file=log_file,
             asked=lambda: asked_ns(state_dir),
+        ),
+        ChildSpec(
+            name="finetune", command=command("finetune"), essential=False, log_file=log_file, asked=finetune_asked
         ),
     )

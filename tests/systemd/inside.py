@@ -48,6 +48,9 @@ def run(*command, check=True, timeout=60, **options):
     return done
 
 
+LEARN_S = 90.0  # it stays a minute for the next label
+
+
 def until(condition, deadline_s=20.0):
     never = threading.Event()
     for _ in range(int(deadline_s / POLL_S)):
@@ -264,7 +267,7 @@ def without_probes():
 @step
 def learn_by_hand():
     done = run("systemctl", "start", unit("learn"), check=False, timeout=90)
-    until(lambda: show("learn")["ActiveState"] == "inactive")
+    until(lambda: show("learn")["ActiveState"] == "inactive", LEARN_S)
     return {"rc": done.returncode, "after": show("learn"), "journal": journal("learn")}
 
 
@@ -273,7 +276,7 @@ def learn_by_request():
     before = show("learn")["InvocationID"]
     (STATE / "learn.request").touch()
     until(lambda: show("learn")["InvocationID"] not in ("", before), 30)
-    until(lambda: show("learn")["ActiveState"] == "inactive")
+    until(lambda: show("learn")["ActiveState"] == "inactive", LEARN_S)
     return {"after": show("learn")}
 
 
