@@ -7,20 +7,22 @@ and are read, until version N + 1 comes.
 
 from pathlib import Path
 
-from edge_agent.federate import statistics_code
-from tests.federate.samples import BASE, fixed_statistics
+from edge_agent.federate import delta_code, statistics_code
+from tests.federate.samples import BASE, fixed_delta, fixed_statistics
 
 FOLDER = Path(__file__).parent / "golden"
 
 
 def made() -> dict[str, bytes]:
     """What today's writers make, by the name of the file."""
+    exact, coarse = (statistics_code.share(BASE, fixed_statistics(), levels=levels) for levels in (0, 127))
+    part = statistics_code.share(BASE, fixed_statistics(), ((0, 4), (9, 20)))
     return {
-        "statistics-1-exact.bin": statistics_code.to_bytes(statistics_code.share(BASE, fixed_statistics())),
-        "statistics-1-127.bin": statistics_code.to_bytes(statistics_code.share(BASE, fixed_statistics(), levels=127)),
-        "statistics-1-part.bin": statistics_code.to_bytes(
-            statistics_code.share(BASE, fixed_statistics(), ((0, 4), (9, 20)))
-        ),
+        "statistics-1-exact.bin": statistics_code.to_bytes(exact),
+        "statistics-1-127.bin": statistics_code.to_bytes(coarse),
+        "statistics-1-part.bin": statistics_code.to_bytes(part),
+        "delta-1-plane.bin": delta_code.to_bytes(fixed_delta(), BASE, coarseness=0.25)[0],
+        "delta-1-gaps.bin": delta_code.to_bytes(fixed_delta(), BASE, coarseness=4.0)[0],
     }
 
 

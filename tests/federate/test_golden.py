@@ -1,11 +1,12 @@
 """Golden files: what was written once is read for ever, and what is written today says the same, section by section."""
 
+import numpy as np
 import pytest
 import zstandard
 
-from edge_agent.federate import packing, statistics_code
+from edge_agent.federate import delta_code, packing, statistics_code
 from tests.federate import golden
-from tests.federate.samples import BASE, fixed_statistics, same
+from tests.federate.samples import BASE, fixed_delta, fixed_statistics, same
 
 
 @pytest.mark.parametrize("name", sorted(golden.made()))
@@ -17,8 +18,10 @@ def test_today_s_writer_says_what_the_golden_file_says(name):
 
 
 def _said(content: bytes) -> list[bytes]:
-    layout = {statistics_code.FORMAT: (statistics_code._HEADER, 5)}[content[4:32].rstrip(b"\0").decode()]
-    header, count = layout
+    header, count = {
+        statistics_code.FORMAT: (statistics_code._HEADER, 5),
+        delta_code.FORMAT: (delta_code._HEADER, 3),
+    }[content[4:32].rstrip(b"\0").decode()]
     fields = header.unpack_from(content)
     sections = packing.cut(content, header.size, fields[-count:], "golden")
     return [repr(fields[1:-count]).encode(), *map(_inflated, sections)]
@@ -42,3 +45,16 @@ def test_golden_statistics_hold_the_sums_that_they_were_made_from():
     assert same(exact.statistics, fixed_statistics())
     assert coarse.levels == 127
     assert part.features == ((0, 4), (9, 20))
+
+
+@pytest.mark.parametrize("name", ["plane", "gaps"])
+def test_golden_deltas_hold_what_they_were_made_from_but_for_their_residual(name):
+    learned = fixed_delta()
+    shapes = {name: array.shape for name, array in learned.items()}
+    coarseness = {"plane": 0.25, "gaps": 4.0}[name]
+
+    found = delta_code.from_bytes((golden.FOLDER / f"delta-1-{name}.bin").read_bytes(), shapes, base=BASE)
+
+    residual = delta_code.to_bytes(learned, BASE, coarseness=coarseness)[1]
+    for tensor, array in learned.items():
+        assert np.allclose(found[tensor] + residual.tensors[tensor], array, rtol=1e-6)
