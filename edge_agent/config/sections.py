@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
 from edge_agent.config.logins import Password, has_a_certificate
+from edge_agent.config.release import Release
 from edge_agent.config.texts import Level
 
 MIB = 1024 * 1024
@@ -58,6 +59,7 @@ class Models(Section):
         gt=0,
         le=600_000,
     )
+    release: Release = Field(default=Release(), description="How a candidate comes into force.")
 
 
 class Mqtt(Section):

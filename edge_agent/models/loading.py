@@ -134,8 +134,17 @@ def check_head(manifest: Manifest, content: bytes) -> LinearHead:
     return head
 
 
-def load(digest: str, manifest: AnyManifest, blob: Blob, runtime: RuntimeOptions, wanted: str) -> AnyModel:
+def load(
+    digest: str,
+    manifest: AnyManifest,
+    blob: Blob,
+    runtime: RuntimeOptions,
+    wanted: str,
+    beside: AnyModel | None = None,
+) -> AnyModel:
     """A session and what reads it; `wanted` is the flavour of this device.
+
+    `beside` is a model that is loaded: a bundle with the very same encoder, another head then, shares its session.
 
     Raises:
         BadBundleError: no such flavour, a damaged file, or a file ONNX Runtime refuses.
@@ -148,7 +157,10 @@ def load(digest: str, manifest: AnyManifest, blob: Blob, runtime: RuntimeOptions
         network = Network.from_bytes(blob(file), manifest, options)
         return LoadedNetwork(digest=digest, flavour=flavour, manifest=manifest, network=network)
     head = check_head(manifest, blob(manifest.head))
-    encoder = Encoder.from_bytes(blob(file), options)
+    if isinstance(beside, LoadedModel) and shares_network(manifest, flavour, beside):
+        encoder = beside.encoder
+    else:
+        encoder = Encoder.from_bytes(blob(file), options)
     found = (encoder.input_px, encoder.dimension, encoder.map_shape[2])
     layout = manifest.features
     expected = (manifest.input_px, layout.dimension, layout.map_slice.stop - layout.map_slice.start)
@@ -158,6 +170,14 @@ def load(digest: str, manifest: AnyManifest, blob: Blob, runtime: RuntimeOptions
         )
     code = _code_of(manifest, blob(manifest.feature_code))
     return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head, code=code)
+
+
+def shares_network(manifest: AnyManifest, flavour: str, other: AnyModel | None) -> bool:
+    """Whether a bundle's network is the very file that `other` runs, on the same pictures."""
+    if not isinstance(other, LoadedModel) or isinstance(manifest, NetworkManifest):
+        return False
+    mine, its = manifest.encoders.get(flavour), other.manifest.encoders.get(other.flavour)
+    return mine is not None and its is not None and (mine.sha256, manifest.canvas) == (its.sha256, other.canvas)
 
 
 def verify(model: AnyModel, blob: Blob) -> None:

@@ -221,14 +221,27 @@ class ModelStore:
         """
         return loading.load(digest, self.manifest(digest), self._blob, runtime, flavour)
 
-    def verify(self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR) -> AnyModel:
+    def network_bytes(self, digest: str, flavour: str) -> bytes:
+        """The ONNX file of one flavour, checked against its hash.
+
+        Raises:
+            BadBundleError: no such bundle or flavour, or the file is damaged.
+        """
+        manifest = self.manifest(digest)
+        return self._blob(manifest.networks[manifest.flavour_for(flavour)])
+
+    def verify(
+        self, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR, *, beside: AnyModel | None = None
+    ) -> AnyModel:
         """Load a bundle and let it reproduce its golden vectors and scores here; nothing is changed.
+
+        `beside` is a model that is loaded: another head for its encoder shares its session.
 
         Raises:
             BadBundleError: as `load`, or a golden vector or score is not reproduced within its tolerance.
             ProviderError: an execution provider that was asked for is not in use.
         """
-        model = self.load(digest, runtime, flavour)
+        model = loading.load(digest, self.manifest(digest), self._blob, runtime, flavour, beside)
         loading.verify(model, self._blob)
         return model
 
