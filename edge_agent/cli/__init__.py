@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "evidence": "pictures kept for labels: import, list, show, export, hold, request, repair",
     "label": "say what a kept picture shows: one, or the queue; undo; who said what",
     "review": "serve the page on which people label pictures, on the plant's LAN; who may use it",
-    "models": "build, import, list, verify, activate and roll back model bundles",
+    "models": "build, import, list, compare, try, activate and roll back model bundles; their history",
     "outbox": "show what waits to be sent",
     "config": "show the effective configuration, its schema and its reference",
     "support-bundle": "collect logs, status and configuration for support: no pictures, no secrets",

@@ -8,6 +8,7 @@ Learning and fine-tuning both end here; each ruling leaves a line in the journal
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,19 +159,28 @@ def sealed_parts(name: str, state_dir: Path, limit: int = SEALED_MAX) -> Iterato
     """
     if not (state_dir / FOLDER).is_dir():
         return
-    view = GateView(state_dir / FOLDER)
-    try:
-        for lesson in sealed_lessons(view, name, limit):
+    with contextlib.closing(GateView(state_dir / FOLDER)) as view:
+        for lesson in _lessons(view, name, limit):
             try:
                 image = decode(view.picture(lesson.sample.id))
             except (BadPictureError, BadEvidenceError) as error:
                 log.warning("sample=%s skipped reason=%s", lesson.sample.id, error)
                 continue
             yield Part(truth=str(lesson.sample.truth), image=image)
-    finally:
-        view.close()
 
 
-def sealed_lessons(view: GateView, name: str, limit: int = SEALED_MAX) -> Sequence[Lesson]:
-    """Those lessons of the hold-out that `sealed_parts` looks at: ids are ULIDs, so the last are the newest."""
+def sealed_count(name: str, state_dir: Path, limit: int = SEALED_MAX) -> int:
+    """How many parts `sealed_parts` will give at most.
+
+    Raises:
+        TransientError, CorruptStoreError: the store cannot be read.
+    """
+    if not (state_dir / FOLDER).is_dir():
+        return 0
+    with contextlib.closing(GateView(state_dir / FOLDER)) as view:
+        return len(_lessons(view, name, limit))
+
+
+def _lessons(view: GateView, name: str, limit: int) -> Sequence[Lesson]:
+    """Ids are ULIDs, so the last are the newest."""
     return view.lessons(name)[-limit:]

@@ -49,7 +49,7 @@ def test_an_empty_store_says_what_to_do(models):
 
 
 def test_show_prints_the_manifest_of_the_active_bundle(models, digest):
-    shown = json.loads(models("show").out)
+    shown = json.loads(models("show", "--output", "json").out)
 
     assert (shown["digest"], shown["input_px"]) == (digest, [32, 32])
 
@@ -65,9 +65,9 @@ def test_activate_takes_the_first_digits_and_rollback_returns(models, digest, tm
     ]
 
     models("activate", other[:8])
-    assert json.loads(models("show").out)["version"] == "2"
+    assert json.loads(models("show", "--output", "json").out)["version"] == "2"
     assert digest[:12] in models("rollback").out
-    assert json.loads(models("show").out)["version"] == "1"
+    assert json.loads(models("show", "--output", "json").out)["version"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_cannot_be_done_is_said_in_one_line(models, digest, words, text):
 
 def test_a_hostile_bundle_is_refused_and_the_active_one_stays(models, digest, restated):
     assert "truncated or altered" in models("import", _spoiled(restated()), "--activate", code=1).err
-    assert json.loads(models("show").out)["digest"] == digest
+    assert json.loads(models("show", "--output", "json").out)["digest"] == digest
 
 
 def _spoiled(directory):
@@ -126,7 +126,10 @@ def test_an_example_is_written_packed_used_listed_and_judges(models, tmp_path, c
         ("detector", 0.6, ["dark", "bright"])
     ]
     assert "detector" in models("list").out
-    assert json.loads(models("show", "--name", "example-detector").out)["terms"]["form"] == "candidates"
+    assert (
+        json.loads(models("show", "--name", "example-detector", "--output", "json").out)["terms"]["form"]
+        == "candidates"
+    )
     assert "reproduced by CPUExecutionProvider" in models("verify", "--name", "example-detector").out
     parts, drawn = tmp_path / "ex" / "parts", tmp_path / "drawn"
     words = ["--model", "example-detector", "--state", tmp_path / "state", "--save", drawn, "--output", "json"]
