@@ -20,11 +20,18 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.config.locate import locate
     from edge_agent.processes.addresses import Addresses
     from edge_agent.processes.boot import boot
-    from edge_agent.processes.supervisor import Supervisor, gateway_children
+    from edge_agent.processes.supervisor import FINETUNE_LOOK_S, Supervisor, gateway_children
     from edge_agent.storage import lock_file
 
     config_file = locate(arguments.config).absolute()
     started = boot("supervisor", config_file, addresses=Addresses())
-    with lock_file(started.settings.storage.state_dir / "supervisor.lock", "edge-agent run"):
-        supervisor = Supervisor(gateway_children(str(config_file), started.settings.storage.state_dir), started.clock)
+    settings, clock = started.settings, started.clock
+
+    def looks() -> int:
+        """Another number every ten minutes, from 1 on; 0 where nobody wants it to look by itself."""
+        return 1 + int(clock.mono_s() / FINETUNE_LOOK_S) if settings.learning.fine_tuning.enabled else 0
+
+    with lock_file(settings.storage.state_dir / "supervisor.lock", "edge-agent run"):
+        children = gateway_children(str(config_file), settings.storage.state_dir, finetune_looks=looks)
+        supervisor = Supervisor(children, clock)
         return supervisor.run(started.stop, started.reload)

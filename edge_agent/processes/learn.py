@@ -19,7 +19,7 @@ from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_OK, EXIT_TEMPORARY, RefusedError, TransientError
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.boot import Boot, boot
-from edge_agent.processes.candidates import Ground, ground_of
+from edge_agent.processes.candidates import Ground, ground_of, put_forward
 from edge_agent.processes.evidence_place import FOLDER
 from edge_agent.processes.finetuning.order import Folder
 from edge_agent.processes.learn_request import asked_ns

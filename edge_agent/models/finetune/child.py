@@ -111,8 +111,10 @@ def _finish(work: job.Job, wish: job.Wish, cancelled: Callable[[], bool]) -> int
 
 def _limit_memory(limit_bytes: int) -> None:
     # What it allocates, not what it maps: torch's libraries alone map gigabytes that are never touched.
-    if limit_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+    # Where a sandbox does not allow it (systemd), that sandbox has a limit of its own.
+    with contextlib.suppress(OSError, ValueError):
+        if limit_bytes:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def _yield_to_everyone() -> None:

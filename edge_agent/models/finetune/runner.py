@@ -1,6 +1,9 @@
 """Runs the training child within its budget: started, stopped and continued by signals, ended within a second.
 
 start -> RUNNING <-> PAUSED -> DONE | CANCELLED | ENDED (its budget) | FAILED       a later start resumes from disk
+
+While inspect judges a part the child stands still (right_of_way.py); that is RUNNING too, unless it hardly does
+anything else.
 """
 
 from __future__ import annotations
@@ -21,14 +24,17 @@ from typing import Any
 from edge_agent.clock import Clock
 from edge_agent.errors import RefusedError
 from edge_agent.models.finetune.budget import Act, Permission
+from edge_agent.models.finetune.right_of_way import RightOfWay
 
 LOOK_S = 1.0
 CHECKPOINT_S = 30.0  # a checkpoint of all layers is 41 MB
 GRACE_S = 0.8  # from the cancel to the end: a slice of pictures is computed within it, or cut short
 CHILD = "edge_agent.models.finetune.child"
 EXIT_DONE, EXIT_CANCELLED = 0, 3
+NO_ROOM_SHARE = 0.9  # of the time since the last look that the child gave way: from there on a person is told
 INSTALL = "pip install 'edge-agent[train]'"
 _SHOWN = 500
+_TOLD = ("step", "steps", "epoch", "epochs", "loss", "eta_s", "phase")
 
 
 class RunState(str, enum.Enum):
@@ -52,6 +58,7 @@ class RunReport:
     epochs: int = 0
     loss: float | None = None
     eta_s: float | None = None
+    phase: str = ""  # what is done once the last step is taken: the bundle, in words
 
 
 def run(
@@ -61,21 +68,30 @@ def run(
     stop: threading.Event,
     permit: Callable[[float, bool], Permission],
     tell: Callable[[RunReport], None],
+    way: Path | None = None,
     python: str = sys.executable,
     checkpoint_s: float = CHECKPOINT_S,
+    memory_bytes: int = 0,
 ) -> RunReport:
     """Train the job in `directory`, until it is done, `stop` is set, or `permit` ends it. Blocks; the last report.
 
-    `permit(cpu_s, paused)` is asked about once a second, `tell` hears each change and each second's progress.
+    `permit(cpu_s, paused)` is asked about once a second, `tell` hears each change and each second's progress. `way`:
+    where inspect says that it judges a part, RUNTIME/training.way; None where nothing is inspected.
+
+    Where the job names a bundle that it is to become, the child makes that too. `memory_bytes` is the most it may
+    allocate, 0 for no limit.
 
     Raises:
         RefusedError: torch is not installed.
+        StorageReadOnlyError, TransientError: nobody can listen at `way`.
     """
-    _require_torch(python)
-    command = [python, "-m", CHILD, str(directory), str(checkpoint_s)]
+    require_torch(python)
+    command = [python, "-m", CHILD, str(directory), str(checkpoint_s), str(memory_bytes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         watched = _Child(child)
         try:
+            if way is not None:
+                watched.heed(RightOfWay(way, clock, watched.give_way))
             report = _watch(watched, clock, stop, permit, tell)
         finally:
             watched.end()
@@ -90,14 +106,37 @@ class _Child:
         self.process = process
         self.progress: dict[str, Any] = {}
         self.paused = False
+        self._gives_way = False
+        self._moving = threading.Lock()  # two threads stop it and let it go on
+        self._way: RightOfWay | None = None
         self.last_words: queue.SimpleQueue[str] = queue.SimpleQueue()
         for work in (self._read_progress, self._read_errors):
             threading.Thread(target=work, name="finetune-output", daemon=True).start()
 
     def pause(self, *, paused: bool) -> None:
         if paused != self.paused:
-            self.process.send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
-            self.paused = paused
+            with self._moving:
+                self.paused = paused
+                self._move()
+
+    def give_way(self, judging: bool) -> None:
+        """Stand still while a part is judged."""
+        with self._moving:
+            self._gives_way = judging
+            self._move()
+
+    def heed(self, way: RightOfWay) -> None:
+        """Give way from now on."""
+        self._way = way
+        way.stop_at_once(self.process.pid)
+
+    def no_room(self) -> str:
+        """Says so when it gave way for nearly all of the time since it was last asked."""
+        share = 0.0 if self._way is None else self._way.share()
+        return "" if share < NO_ROOM_SHARE else f"no room: parts were being judged {share:.0%} of the time"
+
+    def _move(self) -> None:
+        self.process.send_signal(signal.SIGSTOP if self.paused or self._gives_way else signal.SIGCONT)
 
     def cpu_s(self) -> float:
         """Processor seconds it has used so far."""
@@ -109,6 +148,8 @@ class _Child:
 
     def end(self) -> None:
         """Ask it to stop; make it, after a moment."""
+        if self._way is not None:
+            self._way.close()  # from now on nothing stops it again
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.pause(paused=False)  # a stopped process hears SIGTERM only when it goes on
@@ -121,7 +162,7 @@ class _Child:
     def _read_progress(self) -> None:
         assert self.process.stdout is not None  # noqa: S101 - for the type checker
         for line in self.process.stdout:
-            self.progress = json.loads(line)
+            self.progress = {**self.progress, **json.loads(line)}
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None  # noqa: S101 - for the type checker
@@ -140,7 +181,8 @@ def _watch(
         if permission.act is Act.END:
             return _report(child, RunState.ENDED, permission.reason)
         child.pause(paused=permission.act is Act.PAUSE)
-        tell(_report(child, RunState.PAUSED if child.paused else RunState.RUNNING, permission.reason))
+        reasons = tuple(filter(None, (permission.reason, child.no_room())))
+        tell(_report(child, RunState.PAUSED if reasons else RunState.RUNNING, "; ".join(reasons)))
         if _gone(child, clock, stop):
             return _verdict(child)
         if stop.is_set():
@@ -170,13 +212,16 @@ def _verdict(child: _Child) -> RunReport:
 
 
 def _report(child: _Child, state: RunState, reason: str = "") -> RunReport:
-    known = {
-        key: child.progress[key] for key in ("step", "steps", "epoch", "epochs", "loss", "eta_s") if child.progress
-    }
+    known = {key: child.progress[key] for key in _TOLD if key in child.progress}
     return RunReport(state=state, reason=reason, **known)
 
 
-def _require_torch(python: str) -> None:
+def require_torch(python: str = sys.executable) -> None:
+    """Look for torch without loading it.
+
+    Raises:
+        RefusedError: it is not installed; the message says how to get it.
+    """
     find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
     if subprocess.run([python, "-c", find], check=False).returncode:
         raise RefusedError(f"fine-tuning needs torch, which is not installed: {INSTALL}; statistics go on without it")

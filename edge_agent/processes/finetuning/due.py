@@ -2,7 +2,7 @@
 
 no order   off, too few labels, nothing new, too soon, window closed -> REST     else, or asked for -> BEGIN
 an order   window open, or asked for -> RESUME      window closed, budget of tonight spent -> REST
-           another bundle is active, labels changed a lot -> as without an order; what was trained is dropped (DROP)
+           another encoder is active, labels changed a lot -> as without an order; what was trained is dropped (DROP)
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """How things stand for one model. `moment` is local time with its zone; `labels`: sample -> class, of the open
-    side; `said_utc_s`: sample -> when that was said; `base` the active bundle; `last_begun_utc_s` when the last run
-    that ended was begun. `busy` says why no candidate is wanted now, empty when one is.
+    """How things stand for one model. `moment` is local time with its zone; `base` the hash of the active float
+    encoder; `labels`: sample -> class, of the open side; `said_utc_s`: sample -> when that was said; `last_begun_utc_s`
+    when the last run that ended was begun. `busy` says why no candidate is wanted now, empty when one is.
     """
 
     moment: datetime.datetime
@@ -97,17 +97,17 @@ def decide(rules: Rules, situation: Situation) -> Decision:
         if fresh.step is Step.BEGIN:
             return Decision(step=Step.BEGIN, reason=f"{stale}: begun anew")
         return Decision(step=Step.DROP, reason=f"{stale}: what was trained is dropped; {fresh.reason}")
+    tonight = order.night == night_of(rules.window, situation.moment)
+    if tonight and order.cpu_s >= rules.cpu_s:
+        return _closed(rules.window, situation.moment, f"tonight's {rules.cpu_s:.0f} s of CPU time are spent")
     if situation.asked or order.asked:
         return Decision(step=Step.RESUME, reason="a person started it")
     if not rules.enabled:
         return Decision(step=Step.DROP, reason="learning.fine_tuning.enabled is false")
     if not is_open(rules.window, situation.moment):
         return _closed(rules.window, situation.moment, "it goes on in its next window")
-    if order.night == night_of(rules.window, situation.moment):
-        if order.failed:
-            return _closed(rules.window, situation.moment, "it failed tonight, and is tried again in the next window")
-        if order.cpu_s >= rules.cpu_s:
-            return _closed(rules.window, situation.moment, f"tonight's {rules.cpu_s:.0f} s of CPU time are spent")
+    if tonight and order.failed:
+        return _closed(rules.window, situation.moment, "it failed tonight, and is tried again in the next window")
     return Decision(step=Step.RESUME, reason="it was interrupted")
 
 
@@ -159,7 +159,7 @@ def too_few(labels: Mapping[str, str]) -> str:
 def stale_reason(order: Order, situation: Situation) -> str:
     """Why an order must not be gone on with, empty when it may."""
     if order.base != situation.base:
-        return f"bundle {situation.base[:12]} is active now, the run was begun from {order.base[:12]}"
+        return f"encoder {situation.base[:12]} is active now, the run was begun from {order.base[:12]}"
     samples = order.labels.keys() | situation.labels.keys()
     changed = sum(order.labels.get(sample) != situation.labels.get(sample) for sample in samples)
     if changed > CHANGED_SHARE * len(order.labels):
