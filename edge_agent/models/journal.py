@@ -115,8 +115,10 @@ def _plain(figure: Figure) -> Figure:
 
 def _step(record: Mapping[str, Any]) -> Step:
     origin, reasons, figures = record["from"], record["reasons"], record["figures"]
-    words = [record["name"], record["digest"], record["by"], *reasons, *([] if origin is None else [origin])]
-    if not all(isinstance(word, str) for word in words):
+    if not isinstance(reasons, list) or not isinstance(figures, dict):
+        raise TypeError("expected a list of reasons and figures by name")
+    words = [record["name"], record["digest"], record["by"], record["at"], *reasons]
+    if not all(isinstance(word, str) for word in (*words, *([] if origin is None else [origin]))):
         raise TypeError("expected texts")
     return Step(
         event=Event(record["event"]),
