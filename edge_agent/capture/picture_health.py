@@ -254,7 +254,7 @@ class PictureHealth:
         plan: HealthPlan,
         reference: Reference | None,
         keep: Callable[[Reference], None],
-        hear: Callable[[Reference, Mapping[str, float]], None] = lambda _reference, _numbers: None,
+        hear: Callable[[Reference, Mapping[str, float]], None] | None = None,
     ) -> None:
         self._plan = plan
         self._keep = keep
@@ -285,7 +285,7 @@ class PictureHealth:
         statistics = statistics_of(image)
         finding = self._steadied(self._find(statistics))
         if finding is None and self._comparison is not None:
-            self._hear(self._comparison.reference, self._numbers(self._comparison, statistics))
+            self._told(self._comparison, statistics)
         elif finding is None:
             self._learn(statistics, size_px)
         self.health = Health(state=self._state() if finding is None else finding.reason.value, finding=finding)
@@ -299,10 +299,10 @@ class PictureHealth:
                 return finding
         return None if self._comparison is None else self._comparison.look(statistics)
 
-    def _numbers(self, comparison: Comparison, statistics: Statistics) -> Mapping[str, float]:
-        if not self._plan.measure:
-            return comparison.found
-        return {**comparison.found, **scene_numbers(comparison.reference, statistics)}
+    def _told(self, comparison: Comparison, statistics: Statistics) -> None:
+        if self._hear is not None:
+            numbers = scene_numbers(comparison.reference, statistics)
+            self._hear(comparison.reference, {**comparison.found, **numbers})
 
     def _steadied(self, finding: Finding | None) -> Finding | None:
         """The finding, or the one before it until enough sound pictures came."""

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationInfo, field_validator
 
 from edge_agent.config.controls import ControlKeys, unlockable
+from edge_agent.config.drift import DriftKeys
 from edge_agent.config.evidence import Keeping
 from edge_agent.config.keys import REQUIRED, Apply, Section, address_fault, key, refuse
 from edge_agent.config.logins import Password, has_a_user
@@ -196,6 +197,14 @@ class Camera(Inspection):
         apply=Apply.CAMERA,
         ge=10,
         le=200,
+    )
+    drift: DriftKeys | None = key(
+        None,
+        "How slow changes of light, lens, place, product or model are watched, each an alarm (docs/drift.md). Null: as "
+        "the keys' defaults say.",
+        apply=Apply.CAMERA,
+        expected="a map of enabled, frames and tolerance",
+        example={"tolerance": 2.0},
     )
     trigger: Address | None = key(
         None,

@@ -19,6 +19,7 @@ from edge_agent.inspect.loop import InspectLoop
 from edge_agent.models.journal import operator
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.drift_watch import DriftWatch
 from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.identities import EXCHANGED, Identities
 from edge_agent.processes.lanes import LaneBook, Overrides
@@ -42,6 +43,7 @@ class Parts:
     triggers: TriggerCrew
     signals: SignalCrew
     pictures: PictureWatch
+    drift: DriftWatch
     identities: Identities
     evidence: EvidenceDesk
     models: ModelsInUse
@@ -83,7 +85,7 @@ class InspectFloor:
         """Build every lane anew and hand them to the loop by one assignment."""
         before = self.parts.loop.lanes
         lanes = self.parts.book.build(self.settings.cameras, self.parts.models.models, self.overrides)
-        self.parts.loop.lanes = lanes
+        self.parts.loop.lanes = self.parts.drift.listening(lanes, self.parts.models.models)
         self.parts.evidence.declare(self.parts.models.models)
         for name, lane in lanes.items():
             known = before.get(name)
@@ -171,7 +173,9 @@ class InspectFloor:
     def relearn_pictures(self, camera: str) -> None:
         self._known(camera)
         if not self.parts.pictures.watches(camera):
-            raise BadCommandError(f"camera {camera!r} has no picture checks: `health` is empty, or it shows files")
+            raise BadCommandError(
+                f"camera {camera!r} has no picture checks and no drift: `health` is empty, or it shows files"
+            )
         self.parts.pictures.relearn(camera)
 
     def counters(self) -> dict[str, Any]:

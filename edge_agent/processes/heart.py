@@ -212,6 +212,8 @@ class Heart:
                 device=floor.parts.identities.of(name),
                 unheld=floor.parts.identities.unheld(name),
                 picture=floor.parts.pictures.state(name),
+                drift=floor.parts.drift.state(name),
+                drift_signs=floor.parts.drift.numbers(name),
                 recent=tuple(_line(inspection) for inspection in counts.recent),
             )
         return found

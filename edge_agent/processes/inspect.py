@@ -30,6 +30,8 @@ from edge_agent.processes.addresses import Addresses
 from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.boot import Boot, begin_log, boot
 from edge_agent.processes.cameras import CameraCrew
+from edge_agent.processes.drift_files import DriftFiles
+from edge_agent.processes.drift_watch import DriftWatch
 from edge_agent.processes.evidence_desk import EvidenceDesk
 from edge_agent.processes.floor import InspectFloor, Parts
 from edge_agent.processes.glimpses import Glimpses
@@ -115,7 +117,8 @@ class _Process:
             on_fault=self._model_fault,
             witness=self._witness,
         )
-        pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note)
+        self._drift = DriftWatch(DriftFiles(state_dir / "drift"), self._note, clock)
+        pictures = PictureWatch(ReferenceFiles(state_dir / "picture-health"), self._note, self._drift)
         identities = Identities(state_dir / "cameras.json", self._note)
         crew = CameraCrew(
             queue,
@@ -136,6 +139,7 @@ class _Process:
             triggers=TriggerCrew(exchange, lose=crew.lose, note=self._note, clock=clock),
             signals=self._signals,
             pictures=pictures,
+            drift=self._drift,
             identities=identities,
             evidence=self._evidence,
             models=models,
@@ -196,6 +200,7 @@ class _Process:
             self._heart.announce()
         if self._floor.parts.identities.take_news():
             self._heart.announce()
+        self._drift.step()
         self._heart.beat()
 
     def _reload(self) -> None:
@@ -223,6 +228,7 @@ class _Process:
         if self._thread.ident is not None:
             self._thread.join(STOP_COMMIT_S)
         self._signals.stop_all()
+        self._drift.close()
         forgotten = self._evidence.close(STOP_COMMIT_S)
         if forgotten:
             log.warning("evidence=unkept pictures=%d", forgotten)
@@ -236,6 +242,7 @@ class _Process:
     def _witness(self, frame: Frame, inspection: Inspection, heat: Heat | None, differs: bool) -> None:
         self._evidence.witness(frame, inspection, heat, differs=differs)
         self._glimpses.witness(frame, inspection)
+        self._drift.witness(frame, inspection)
 
     def _publish(self, inspection: Inspection) -> None:
         self._heart.sink(inspection)

@@ -63,6 +63,8 @@ class CameraLive:
     stage_p50_ms: dict[str, float]
     paused: bool
     picture: str = "off"  # "learning 12/30", "healthy", or what is wrong with its pictures
+    drift: str = "off"  # "learning 120/500", "steady", or what drifted
+    drift_signs: dict[str, float] = field(default_factory=dict)  # by sign how near an alarm is, which it is at 1
     device: CameraIdentity | None = None  # the camera that answers, as far as it says
     unheld: tuple[str, ...] = ()  # locks of `controls` that do not hold, a line each
     recent: tuple[VerdictLine, ...] = ()

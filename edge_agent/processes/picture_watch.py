@@ -7,6 +7,7 @@ a reference that was learned --> STATE/picture-health/NAME.json
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -27,6 +28,7 @@ from edge_agent.capture.picture_health import (
 from edge_agent.capture.picture_reference import MOST_REFERENCE_BYTES, Reference, from_json, to_json
 from edge_agent.config.camera import Camera
 from edge_agent.errors import CorruptStoreError, TransientError
+from edge_agent.processes.drift_watch import DriftWatch
 from edge_agent.records import HoldReason
 from edge_agent.storage import remove_file, replace_file, storage_faults
 from edge_agent.sync.alarms import Condition
@@ -100,16 +102,21 @@ class ReferenceFiles:
 class PictureWatch:
     """The health of every camera that runs. Begun, ended and asked by the main thread; `note` is called by cameras'."""
 
-    def __init__(self, files: ReferenceFiles, note: Callable[[Condition], None]) -> None:
+    def __init__(
+        self, files: ReferenceFiles, note: Callable[[Condition], None], drift: DriftWatch | None = None
+    ) -> None:
         self._files = files
         self._note = note
+        self._drift = drift
         self._watched: dict[str, PictureHealth] = {}
 
     def begin(self, name: str, camera: Camera, address: Address) -> Callable[[Image], HoldReason | None]:
         """What examines this camera's views from now on."""
         plan = health_plan(camera, address)
-        reference = self._files.load(name) if plan.checks else None
-        health = PictureHealth(plan, reference, lambda learned: self._files.save(name, learned))
+        hear = None if self._drift is None else self._drift.begin(name, camera, plan)
+        plan = dataclasses.replace(plan, measure=hear is not None)
+        reference = self._files.load(name) if plan.checks or plan.measure else None
+        health = PictureHealth(plan, reference, lambda learned: self._files.save(name, learned), hear)
         self._watched[name] = health
         # What an earlier process left behind, or the camera as it was configured before, ends here.
         self._tell(name, health.health)
@@ -127,6 +134,8 @@ class PictureWatch:
         """The camera stopped: nothing is said of its pictures any more."""
         if self._watched.pop(name, None) is not None:
             self._tell(name, UNWATCHED)
+            if self._drift is not None:
+                self._drift.end(name)
 
     def relearn(self, name: str) -> None:
         """Learn this camera's pictures anew, from its next one on.
@@ -136,6 +145,8 @@ class PictureWatch:
         """
         # Gone from the disk first: an old reference that a restart brings back must not be called forgotten.
         self._files.forget(name)
+        if self._drift is not None:
+            self._drift.relearn(name)
         self._watched[name].relearn()
 
     def state(self, name: str) -> str:
@@ -144,8 +155,9 @@ class PictureWatch:
         return UNWATCHED.state if watched is None else watched.health.state
 
     def watches(self, name: str) -> bool:
-        """Whether any check applies to this camera."""
-        return self.state(name) != UNWATCHED.state
+        """Whether any check applies to this camera, or its drift is told."""
+        drifts = self._drift is not None and self._drift.watches(name)
+        return drifts or self.state(name) != UNWATCHED.state
 
     def _tell(self, name: str, health: Health) -> None:
         finding = health.finding

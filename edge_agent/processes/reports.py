@@ -62,6 +62,7 @@ def _camera_numbers(camera: CameraLive) -> dict[str, float]:
     }
     if camera.picture != "off":
         numbers["picture_sound"] = int(camera.picture == "healthy" or camera.picture.startswith("learning"))
+    numbers.update({f"drift_{sign}": strength for sign, strength in camera.drift_signs.items()})
     numbers.update({f"dropped_{reason}": count for reason, count in camera.dropped.items()})
     numbers.update({f"skipped_{reason}": count for reason, count in camera.skipped.items()})
     optional = {
@@ -98,6 +99,7 @@ def summary(live: InspectLive, name: str, last: Inspection | None) -> SummaryPay
         yield_fraction=camera.yield_share,
         fps=round(camera.fps, 2),
         picture=camera.picture,
+        drift=camera.drift,
         last=None if last is None else _last(last),
     )
 

@@ -102,6 +102,31 @@ ALARM_CODES: Mapping[str, AlarmCode] = {
         "Pictures of a camera cannot be trusted (frozen, repeated, dark, overexposed, blurred, moved): HOLD.",
         "Check light, lens, focus and mounting; after a change on purpose send `camera` with action relearn.",
     ),
+    "drift-light": _code(
+        _WARNING,
+        "The light of a camera's pictures has slowly or slightly changed since it was learned; verdicts go on.",
+        "Look at lamp, dirt and daylight; after a change on purpose send `camera` with action relearn.",
+    ),
+    "drift-focus": _code(
+        _WARNING,
+        "The pictures of a camera have become less (or more) sharp than they were learned; verdicts go on.",
+        "Clean the lens, check focus and distance; after a change on purpose send `camera` with action relearn.",
+    ),
+    "drift-moved": _code(
+        _WARNING,
+        "A camera no longer looks exactly where it looked; the text says by how many pixels.",
+        "Tighten its mounting; after a change on purpose send `camera` with action relearn.",
+    ),
+    "drift-product": _code(
+        _WARNING,
+        "The parts no longer look like those that were learned, though camera and light are as they were.",
+        "Check whether product or material changed; label some of the new parts, then send `camera`, relearn.",
+    ),
+    "drift-model": _code(
+        _WARNING,
+        "Scores, verdicts or labels of a camera have changed though its pictures look as before.",
+        "Look at the latest parts: are there more defects, or is the model off? Label some; see `edge-agent models`.",
+    ),
     "trigger-lost": _code(
         _CRITICAL,
         "The line's trigger cannot be read (PLC, GPIO or socket); parts may pass without being judged.",

@@ -72,6 +72,7 @@ MEANINGS: Mapping[str, str] = {
     "yield_fraction": "passed / (passed + failed), 0 to 1; null before the first.",
     "fps": "Frames judged per second, lately.",
     "picture": "What its pictures are like as pictures: off (not checked), learning n/of, healthy, or what is wrong.",
+    "drift": "What changes in the long run: off, learning n/of, steady, or light, focus, moved, product, model.",
     "last": "The newest inspection, in short.",
     "severity": "How urgently a person is needed.",
     "code": "One of the alarm codes below.",

@@ -174,7 +174,8 @@ class SummaryPayload:
 
     `held_by_reason` splits `held`, dropped frames included: a part that was not judged is held, never silent.
     `yield_fraction` is passed / (passed + failed), null before the first of them. `picture` is what its pictures are
-    like as pictures: off, learning n/of, healthy, or the reason for which they are held.
+    like as pictures: off, learning n/of, healthy, or the reason for which they are held. `drift` says what changes in
+    the long run: off, learning n/of, steady, or light, focus, moved, product, model.
     """
 
     v: int = VERSION
@@ -192,6 +193,7 @@ class SummaryPayload:
     fps: float
     last: LastPayload | None
     picture: str = "off"
+    drift: str = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
