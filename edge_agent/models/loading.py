@@ -49,8 +49,7 @@ class LoadedModel:
 
         Codes of the same coder may be summed up together, those of another one may not.
         """
-        files = self.manifest.encoder(self.flavour), self.manifest.feature_code
-        return "+".join(file.sha256 for file in files)
+        return _coder(self.manifest, self.flavour)
 
     @property
     def canvas(self) -> Canvas:
@@ -64,6 +63,17 @@ class LoadedModel:
 
 
 AnyModel = LoadedModel | LoadedNetwork
+
+
+def coder_of(manifest: AnyManifest, flavour: str) -> str | None:
+    """What will make the codes of a bundle that is not loaded, as `LoadedModel.coder`; None where nothing does."""
+    return (
+        None if isinstance(manifest, NetworkManifest) or flavour not in manifest.encoders else _coder(manifest, flavour)
+    )
+
+
+def _coder(manifest: Manifest, flavour: str) -> str:
+    return f"{manifest.encoder(flavour).sha256}+{manifest.feature_code.sha256}"
 
 
 def with_encoder(model: AnyModel) -> LoadedModel:

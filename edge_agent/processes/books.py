@@ -1,6 +1,7 @@
 """The statistics books of a gateway: one for each model and coder, brought up to the labels as they stand.
 
-    STATE/statistics/MODEL/CODER.book      CODER: the start of a hash of encoder file and feature code
+    STATE/statistics/MODEL/CODER.book             CODER: the start of a hash of encoder file and feature code
+    STATE/statistics/MODEL/sealed/CODER.book      the same of the hold-out, for the gate: seen once, not for each head
 
 A book belongs to one coder. While a fine-tuned encoder is on trial both are needed: labels go on teaching the head in
 force, and the trial's own book is there when it wins.
@@ -8,6 +9,7 @@ force, and the trial's own book is there when it wins.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ import numpy as np
 from edge_agent.capture.picture import decode
 from edge_agent.clock import rfc3339
 from edge_agent.errors import BadEvidenceError, BadPictureError
-from edge_agent.evidence.views import LearnerView, Lesson
+from edge_agent.evidence.views import GateView, LearnerView, Lesson
 from edge_agent.learn.book import Book, Entry, new_book, put, relabel, withdraw
 from edge_agent.learn.book_file import UnusableBookError, read_book, write_book
 from edge_agent.learn.feature_code import Codes
@@ -29,32 +31,42 @@ from edge_agent.storage import storage_faults
 log = logging.getLogger(__name__)
 
 BOOKS = "statistics"
+
+
+class Side(enum.Enum):
+    """Which samples a book is of; the value is its folder."""
+
+    OPEN = ""
+    SEALED = "sealed"
+
+
 # A turned part is the same part where orientation means nothing; where it means something the held-back samples say so.
-VIEWS = 4
+# What is judged is judged as it came.
+VIEWS = {Side.OPEN: 4, Side.SEALED: 1}
 # Of the active bundle, the one before it, and one on trial: what else there was can be made again from the evidence.
 KEPT = 3
 
 
-def book_of(name: str, model: LoadedModel, state_dir: Path) -> Book:
+def book_of(name: str, model: LoadedModel, state_dir: Path, side: Side = Side.OPEN) -> Book:
     """The book of this model's coder as it was kept; a new one where there is none that can be used.
 
     Raises:
         StorageFullError, StorageReadOnlyError, TransientError.
     """
     try:
-        return read_book(_file(name, model.coder, state_dir), model.coder)
+        return read_book(_file(name, model.coder, state_dir, side), model.coder)
     except UnusableBookError as error:
         log.info("model=%s book=new reason=%s", name, error)
-        return new_book(model.coder, model.code.dimension, VIEWS)
+        return new_book(model.coder, model.code.dimension, VIEWS[side])
 
 
-def keep_book(name: str, book: Book, state_dir: Path) -> None:
+def keep_book(name: str, book: Book, state_dir: Path, side: Side = Side.OPEN) -> None:
     """Write a book, and take away those of coders that were used longest ago.
 
     Raises:
         StorageFullError, StorageReadOnlyError, TransientError: the one before is as it was.
     """
-    path = _file(name, book.coder, state_dir)
+    path = _file(name, book.coder, state_dir, side)
     write_book(path, book)
     with storage_faults(path):
         newest = sorted(path.parent.glob("*.book"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
@@ -62,14 +74,14 @@ def keep_book(name: str, book: Book, state_dir: Path) -> None:
             old.unlink(missing_ok=True)
 
 
-def _file(name: str, coder: str, state_dir: Path) -> Path:
-    folder = state_dir / BOOKS / name
+def _file(name: str, coder: str, state_dir: Path, side: Side) -> Path:
+    folder = state_dir / BOOKS / name / side.value
     with storage_faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{hashlib.sha256(coder.encode()).hexdigest()[:16]}.book"
 
 
-def brought_up(book: Book, lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView) -> Book:
+def brought_up(book: Book, lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView | GateView) -> Book:
     """The book as the labels stand now: gone samples withdrawn, changed labels changed, new samples coded.
 
     Raises:
@@ -84,11 +96,14 @@ def brought_up(book: Book, lessons: Sequence[Lesson], model: LoadedModel, view: 
         if sample in known and (known[sample].label, known[sample].source) != (lesson.sample.truth, lesson.source.value)
     ]
     book = relabel(book, changed)
-    entries, codes = _coded([lesson for sample, lesson in wanted.items() if sample not in known], model, view, VIEWS)
+    fresh = [lesson for sample, lesson in wanted.items() if sample not in known]
+    entries, codes = _coded(fresh, model, view, book.views)
     return put(book, entries, codes) if entries else book
 
 
-def _coded(lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView, views: int) -> tuple[list[Entry], Codes]:
+def _coded(
+    lessons: Sequence[Lesson], model: LoadedModel, view: LearnerView | GateView, views: int
+) -> tuple[list[Entry], Codes]:
     """Entries and codes of samples; a picture that is damaged or gone is left out, and the log says which."""
     entries, codes = [], []
     for lesson in lessons:

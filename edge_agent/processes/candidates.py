@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from edge_agent.capture.picture import decode
 from edge_agent.clock import Clock
@@ -20,13 +22,18 @@ from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadEvidenceError, BadPictureError
 from edge_agent.evidence.views import GateView, Lesson
 from edge_agent.learn.gate import Outcome, Policy, rule
+from edge_agent.learn.teach import vectors_of
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.journal import LEARN, Event, Figure, Step
+from edge_agent.models.loading import LoadedModel, coder_of
+from edge_agent.models.manifests import AnyManifest
 from edge_agent.models.store import ModelStore
+from edge_agent.processes.books import Side, book_of, brought_up, keep_book
 from edge_agent.processes.evidence_place import FOLDER
 from edge_agent.processes.examination import Device, Limits, examine, figures_of
-from edge_agent.processes.looks import OnDone, Part
+from edge_agent.processes.looks import Looker, OnDone, Part
 from edge_agent.processes.runtime_plan import RuntimePlan
+from edge_agent.records import Features
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +128,7 @@ def put_forward(name: str, digest: str, ground: Ground, on_done: OnDone | None =
     if manifest.name != name:
         raise BadBundleError(f"bundle {digest[:12]} is a model {manifest.name!r}, not {name!r}")
     active = ground.store.active(name)
-    report = examine(digest, active, sealed_parts(name, ground.state_dir), ground.device(name), on_done)
+    report = examine(digest, active, _parts(name, active, manifest, ground), ground.device(name), on_done)
     ruling = rule(report.examination, ground.policy)
     found = PutForward(
         digest=digest, outcome=ruling.outcome, reasons=ruling.reasons, figures=figures_of(report, ruling)
@@ -147,6 +154,34 @@ def put_forward(name: str, digest: str, ground: Ground, on_done: OnDone | None =
 
 def _go_on(name: str, found: PutForward, ground: Ground) -> None:
     ground.store.activate(name, found.digest, ground.runtime, ground.flavour, by=ground.by)
+
+
+def _parts(name: str, active: str | None, manifest: AnyManifest, ground: Ground) -> Iterable[Part]:
+    """The sealed parts, as pictures; for a new head on the encoder in force, as that encoder saw them before."""
+    if active is not None and (ground.state_dir / FOLDER).is_dir():
+        model = ground.store.load(active, ground.runtime, ground.flavour)
+        if isinstance(model, LoadedModel) and coder_of(manifest, model.flavour) == model.coder:
+            return known_parts(name, model, ground.state_dir)
+    return sealed_parts(name, ground.state_dir)
+
+
+def known_parts(name: str, model: LoadedModel, state_dir: Path, limit: int = SEALED_MAX) -> list[Part]:
+    """`sealed_parts` as this model's encoder saw them; those that it has not seen yet it looks at now, once.
+
+    Raises:
+        StorageFullError, StorageReadOnlyError, TransientError, CorruptStoreError: try again later.
+    """
+    with contextlib.closing(GateView(state_dir / FOLDER)) as view:
+        before = book_of(name, model, state_dir, Side.SEALED)
+        book = brought_up(before, _lessons(view, name, limit), model, view)
+    if book.entries != before.entries:
+        keep_book(name, book, state_dir, Side.SEALED)
+    network, no_map = Looker(model).network, np.empty((0, 0, 0), np.float32)
+    vectors = vectors_of(model.code, book.codes[:, 0])
+    return [
+        Part(truth=label, answers={network: Features(vector=vector, map=no_map)})
+        for label, vector in zip(book.labels, vectors, strict=True)
+    ]
 
 
 def sealed_parts(name: str, state_dir: Path, limit: int = SEALED_MAX) -> Iterator[Part]:

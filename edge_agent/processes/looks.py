@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,12 @@ from edge_agent.learn.judging import NOTHING, Said, Terms
 from edge_agent.models.loading import AnyModel
 from edge_agent.models.network import LoadedNetwork
 from edge_agent.models.network_manifest import ANOMALY, OK, DetectorTerms
-from edge_agent.records import Assessment
+from edge_agent.records import Assessment, Canvas
 
 log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
+Network = tuple[str, str, Canvas]  # the file's hash, the flavour, the picture it takes
 OnDone = Callable[[int], None]
 
 # The median of so many looks is steady to a few per cent; a device that takes longer than this for them has shown it.
@@ -44,10 +45,13 @@ KEPT = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A picture and what it shows: uint8 [h, w, 3], BGR."""
+    """What a picture shows, and the picture: uint8 [h, w, 3], BGR; or what networks made of it when they saw it before,
+    by `Looker.network`. Whoever's answer is not there looks at the picture.
+    """
 
     truth: str
-    image: Image = field(repr=False)
+    image: Image | None = field(default=None, repr=False)
+    answers: Mapping[Network, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +79,17 @@ class Looker:
         self.terms = terms_of(model)
         manifest = model.manifest
         # Whoever has the same of all three gives the same answer.
-        self.network = (manifest.networks[model.flavour].sha256, model.flavour, model.canvas)
+        self.network: Network = (manifest.networks[model.flavour].sha256, model.flavour, model.canvas)
         self._assess: Callable[[Any], Assessment]
+        self._point: Callable[[Any], Assessment]  # and says where
         if isinstance(model, LoadedNetwork):
             self._run: Callable[[Image], Any] = model.network.run
-            self._assess = model.assess
+            self._assess = self._point = model.assess
         else:
             self._run = model.encoder.encode
             asked_from = min(model.manifest.hold_below, model.manifest.threshold)
-            self._assess = HeadAssessor(model.head, model.manifest.features.map_slice.start, asked_from).assess
+            assessor = HeadAssessor(model.head, model.manifest.features.map_slice.start, asked_from)
+            self._assess, self._point = assessor.without_heat.assess, assessor.assess
 
     def answer(self, image: Image) -> Any:
         """What the network makes of a picture; only `said` of a looker with the same network reads it.
@@ -92,6 +98,10 @@ class Looker:
             InferenceError, RefusedError: nothing.
         """
         return self._run(prepare_for(image, self.model.canvas))
+
+    def look(self, image: Image) -> None:
+        """All that is done for a picture on the line."""
+        self._point(self.answer(image))
 
     def said(self, answer: Any) -> Said:
         """What the model says of it."""
@@ -122,22 +132,24 @@ def hear(
     said: list[list[Said]] = [[] for _ in lookers]
     images: list[Image] = []
     for number, part in enumerate(parts, start=1):
-        answers: dict[Any, Any] = {}
+        answers = dict(part.answers)
         for looker, words, bound in zip(lookers, said, bounds, strict=True):
             if bound is None or number <= bound:
-                words.append(_one(looker, part.image, answers))
+                words.append(_one(looker, part, answers))
         truths.append(part.truth)
-        if len(images) < KEPT:
+        if part.image is not None and len(images) < KEPT:
             images.append(part.image)
         if on_done is not None:
             on_done(number)
     return Heard(truths=tuple(truths), said=tuple(tuple(words) for words in said), images=tuple(images))
 
 
-def _one(looker: Looker, image: Image, answers: dict[Any, Any]) -> Said:
+def _one(looker: Looker, part: Part, answers: dict[Network, Any]) -> Said:
     try:
         if looker.network not in answers:
-            answers[looker.network] = looker.answer(image)
+            if part.image is None:
+                raise RefusedError("neither a picture nor an answer of this network")
+            answers[looker.network] = looker.answer(part.image)
         return looker.said(answers[looker.network])
     except (InferenceError, RefusedError) as error:
         log.warning("model=%s digest=%s look=failed reason=%s", looker.model.manifest.name, looker.model.digest, error)
@@ -152,7 +164,7 @@ def paces(lookers: Sequence[Looker], images: Sequence[Image], clock: Clock) -> t
     """
     for looker in lookers:
         for image in images[:WARM_UP]:
-            looker.said(looker.answer(image))
+            looker.look(image)
     took: list[list[float]] = [[] for _ in lookers]
     began_s = clock.mono_s()
     for number in range(LOOKS):
@@ -160,7 +172,7 @@ def paces(lookers: Sequence[Looker], images: Sequence[Image], clock: Clock) -> t
             break
         for looker, times in zip(lookers, took, strict=True):
             start_s = clock.mono_s()
-            looker.said(looker.answer(images[number % len(images)]))
+            looker.look(images[number % len(images)])
             times.append((clock.mono_s() - start_s) * 1000.0)
     return tuple(
         Pace(median_ms=statistics.median(times), p95_ms=sorted(times)[int(0.95 * (len(times) - 1))]) for times in took
