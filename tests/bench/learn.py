@@ -10,6 +10,8 @@ of the test set. `f1_single`: what each plant's own labels make of the same comm
 `f1_finetuned`, `recall_finetuned`: the same after the encoder was fine-tuned on split=train of all plants (tests/bench/
 finetuned.py), for three seeds; some 25 minutes of one core. `--quick` takes every eighth picture, one epoch, one seed:
 it shows that the path holds, and its figures mean nothing. `--seeds 0` leaves it out.
+
+`label_to_head_s`: one more label for 1,000, end to end through the gateway (tests/bench/label_to_head.py).
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from edge_agent.models.loading import LoadedModel, with_encoder
 from edge_agent.models.runtime import FLOAT
 from edge_agent.models.store import ModelStore
 from tests.bench.finetuned import Pupil, fine_tune
+from tests.bench.label_to_head import measure_way
 from tests.bench.report import Options, Progress, run_bench
 
 SETS = ("steelmp", "pcbmp", "magtile")
@@ -59,6 +62,7 @@ QUICK_STRIDE = 8  # of the training rows, QUICK_STRIDE / 2 of the others
 LABELS = 1000
 FALSE_ALARMS = 0.02
 HELD_LABELS = 300
+WAYS, QUICK_WAYS = 10, 3
 # Where features of photographs do not reach, as docs/learning.md shows.
 FINETUNED = ("pcbmp",)
 FINETUNE_SEEDS = 3
@@ -90,6 +94,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finetune-size", type=int, default=FINETUNE_PX, metavar="PX", help="size it is fine-tuned and judged at"
     )
+    parser.add_argument("--no-way", action="store_true", help="leave out the way of a label through the gateway")
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keep the fine-tuning runs here, and go on with those that are here"
     )
@@ -108,7 +113,8 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
             if name in FINETUNED and name in found and options.given.seeds:
                 work = options.given.work or Path(directory) / "finetuned"
                 found[name] |= _finetuned(base, options, name, work / name, progress)
-        label_to_head_s = _label_to_head(store, model, Path(directory), 1 if options.quick else 3)
+        in_memory_s = _codes_to_head(store, model, Path(directory), 1 if options.quick else 3)
+    way = {} if options.given.no_way else measure_way(QUICK_WAYS if options.quick else WAYS, progress)
     keys = sorted({key for figures in found.values() for key in figures})
     by_key = {key: {name: figures[key] for name, figures in found.items() if key in figures} for key in keys}
     return {
@@ -117,7 +123,8 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
         "size_px": options.given.size,
         "features": model.code.dimension,
         **by_key,
-        "label_to_head_s": label_to_head_s,
+        **way,
+        "codes_to_head_s": in_memory_s,
         "labels": LABELS,
         "absent": absent,
         "runs": 1,
@@ -334,7 +341,7 @@ def _unknown(code: FeatureCode, book: Book, held: Split, judged: Split) -> dict[
     return result | {"mean": float(np.mean(list(result.values())))}
 
 
-def _label_to_head(store: ModelStore, model: LoadedModel, directory: Path, runs: int) -> float:
+def _codes_to_head(store: ModelStore, model: LoadedModel, directory: Path, runs: int) -> float:
     """Seconds from 1,000 labels, their codes at hand, to a calibrated head in the store and the book on disk; median."""
     rng = np.random.default_rng(0)
     size, classes = model.code.dimension, [GOOD, *(f"kind-{number}" for number in range(6))]
