@@ -28,8 +28,9 @@ from edge_agent.processes.looks import Heard, Image, Looker, OnDone, Pace, Part,
 
 # The float flavour takes twice as long: so many parts tell a quantisation that went wrong.
 AGREEMENT_PARTS = 64
-# Two medians of the same model, measured in turns on a busy machine, differ by some per cent.
+# Two medians of the same model, measured in turns on a busy machine, differ by some per cent, or a little altogether.
 NO_SLOWER = 1.25
+NO_SLOWER_MS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,7 @@ def _costs(candidate: Looker, before: Looker | None, images: Sequence[Image], de
 def _latency_limit_ms(limits: Limits, found: Sequence[Pace]) -> float | None:
     if limits.latency_ms is None or limits.strict or len(found) < 2:
         return limits.latency_ms
-    return max(limits.latency_ms, NO_SLOWER * found[1].median_ms)
+    return max(limits.latency_ms, NO_SLOWER * found[1].median_ms + NO_SLOWER_MS)
 
 
 def figures_of(report: Report, ruling: Ruling) -> dict[str, Figure]:
@@ -206,6 +207,6 @@ def figures_of(report: Report, ruling: Ruling) -> dict[str, Figure]:
         "memory_bytes": found.memory_bytes,
         "memory_limit_bytes": found.memory_limit_bytes,
         "agreement": found.agreement,
-        "agreement_parts": found.agreement_parts,
+        "agreement_parts": found.agreement_parts or None,
     }
     return {name: figure for name, figure in figures.items() if figure is not None}

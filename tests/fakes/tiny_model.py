@@ -27,8 +27,12 @@ CLASSES = ("ok", "scratch")
 FLAVOUR = "u8s8"
 
 
-def tiny_onnx(input_px: tuple[int, int] = INPUT_PX, seed: int = 0) -> onnx.ModelProto:
-    """uint8 [h, w, 3] -> vector float32 [24], map float32 [h/4, w/4, 16]; weights from `seed`."""
+def tiny_onnx(input_px: tuple[int, int] = INPUT_PX, seed: int = 0, *, fails_on_black: bool = False) -> onnx.ModelProto:
+    """uint8 [h, w, 3] -> vector float32 [24], map float32 [h/4, w/4, 16]; weights from `seed`.
+
+    With `fails_on_black` the vector of a picture that is black all over is NaN, as of a network that divides by what it
+    sees; golden pictures are not black, so it passes every check that does not look at such a part.
+    """
     rng = np.random.default_rng(seed)
     height, width = input_px
     constants = {
@@ -53,10 +57,16 @@ def tiny_onnx(input_px: tuple[int, int] = INPUT_PX, seed: int = 0) -> onnx.Model
         helper.make_node("ReduceMean", ["stage1", "spatial"], ["m1"], keepdims=0),
         helper.make_node("ReduceMean", ["stage2", "spatial"], ["m2"], keepdims=0),
         helper.make_node("Concat", ["m1", "m2"], ["row"], axis=1),
-        helper.make_node("Squeeze", ["row", "first"], ["vector"]),
+        helper.make_node("Squeeze", ["row", "first"], ["means" if fails_on_black else "vector"]),
         helper.make_node("Transpose", ["stage2"], ["map_nhwc"], perm=[0, 2, 3, 1]),
         helper.make_node("Squeeze", ["map_nhwc", "first"], ["map"]),
     ]
+    if fails_on_black:
+        nodes += [
+            helper.make_node("ReduceMean", ["float"], ["light"], keepdims=0),
+            helper.make_node("Div", ["light", "light"], ["one"]),
+            helper.make_node("Mul", ["means", "one"], ["vector"]),
+        ]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -121,19 +131,26 @@ def tiny_bundle(
     input_px: tuple[int, int] = INPUT_PX,
     seed: int = 0,
     trained_on: str = "site",
+    float_seed: int | None = None,
+    fails_on_black: bool = False,
 ) -> Path:
     """Write a valid bundle into `directory` (made if need be) and return it; it has the one flavour `u8s8`.
 
-    (The flavour is only a name here: the tiny encoder computes in float.)
+    (The flavour is only a name here: the tiny encoder computes in float.) `float_seed` adds a flavour `fp32` with the
+    weights of that seed: with another one than `seed` the quantisation "went wrong".
     """
-    onnx_bytes = tiny_onnx(input_px, seed).SerializeToString()
-    encoder = Encoder.from_bytes(onnx_bytes, RuntimeOptions())
+    seeds = {FLAVOUR: seed} | ({} if float_seed is None else {"fp32": float_seed})
+    networks = {
+        flavour: tiny_onnx(input_px, its, fails_on_black=fails_on_black).SerializeToString()
+        for flavour, its in seeds.items()
+    }
+    encoder = Encoder.from_bytes(networks[FLAVOUR], RuntimeOptions())
     head = tiny_head(encoder, classes)
     pictures = tiny_pictures(2, input_px, seed=7)
-    vectors = np.stack([encoder.encode(picture).vector for picture in pictures])
-    golden = arrays.Golden(pictures=pictures, vectors={FLAVOUR: vectors})
-    contents = {
-        "encoder-u8s8.onnx": onnx_bytes,
+    golden = arrays.Golden(
+        pictures=pictures, vectors={flavour: _vectors(network, pictures) for flavour, network in networks.items()}
+    )
+    contents = {f"encoder-{flavour}.onnx": network for flavour, network in networks.items()} | {
         "head.safetensors": arrays.head_to_bytes(head),
         "golden.safetensors": arrays.golden_to_bytes(golden),
         "scores.safetensors": arrays.scores_to_bytes(arrays.scores_of(head, golden)),
@@ -146,7 +163,7 @@ def tiny_bundle(
         created=created,
         kind="classifier",
         input_px=input_px,
-        encoders={FLAVOUR: files["encoder-u8s8.onnx"]},
+        encoders={flavour: files[f"encoder-{flavour}.onnx"] for flavour in networks},
         features=LAYOUT,
         head=files["head.safetensors"],
         classes=head.classes,
@@ -157,7 +174,7 @@ def tiny_bundle(
         golden=files["golden.safetensors"],
         scores=files["scores.safetensors"],
         feature_code=files["code.safetensors"],
-        tolerances={FLAVOUR: Tolerance(vector=1e-3, score=1e-2)},
+        tolerances={flavour: Tolerance(vector=1e-3, score=1e-2) for flavour in networks},
         provenance=Provenance(
             weights_sha256="0" * 64,
             calibration_sha256="0" * 64,
@@ -172,3 +189,8 @@ def tiny_bundle(
         (directory / file).write_bytes(content)
     (directory / bundle.MANIFEST_NAME).write_bytes(bundle.to_bytes(manifest))
     return directory
+
+
+def _vectors(network: bytes, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    encoder = Encoder.from_bytes(network, RuntimeOptions())
+    return np.stack([encoder.encode(picture).vector for picture in pictures])
