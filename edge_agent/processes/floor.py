@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edge_agent.clock import Clock, rfc3339
 from edge_agent.config.diff import cameras_to_reopen, diff
@@ -21,6 +21,7 @@ from edge_agent.processes.alarm_desk import AlarmDesk
 from edge_agent.processes.cameras import CameraCrew
 from edge_agent.processes.drift_watch import DriftWatch
 from edge_agent.processes.evidence_desk import EvidenceDesk
+from edge_agent.processes.finetuning import request
 from edge_agent.processes.identities import EXCHANGED, Identities
 from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.learn_request import ask
@@ -201,6 +202,11 @@ class InspectFloor:
 
     def ask_to_learn(self) -> None:
         ask(self.settings.storage.state_dir)
+
+    def ask_to_finetune(self, action: Literal["start", "cancel"], model: str | None, *, by: str) -> None:
+        if model is not None:
+            self._known_model(model)
+        request.ask(self.settings.storage.state_dir, action, by=by, clock=self.parts.clock, model=model)
 
     def acknowledge_alarm(self, code: str, subject: str) -> bool:
         if code != EXCHANGED:

@@ -21,6 +21,7 @@ from edge_agent.config.redact import redact
 from edge_agent.device import health
 from edge_agent.device.profile import Profile
 from edge_agent.errors import TransientError
+from edge_agent.processes.finetuning.broadcast import Broadcast
 from edge_agent.processes.floor import InspectFloor
 from edge_agent.processes.live import AlarmLine, CameraLive, InspectLive, VerdictLine, write_snapshot
 from edge_agent.processes.reports import summary, telemetry
@@ -76,6 +77,7 @@ class Heart:
         self._steps = -1
         self._last: dict[str, Inspection] = {}
         self._summaries: dict[str, Message] = {}
+        self._finetuning = Broadcast(snapshot_file.parent, clock, body.put)
 
     def sink(self, inspection: Inspection) -> None:
         """Remembers each camera's newest inspection for its summary; called by the inspect thread."""
@@ -102,6 +104,7 @@ class Heart:
         if now_s >= self._next_s["summary"]:
             self._next_s["summary"] = now_s + keys.summary_interval_s
             self._summarise(live)
+        self._finetuning.beat()
         self._body.floor.parts.desk.settle()
         if self._moved():
             self._alive()

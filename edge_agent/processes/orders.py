@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from edge_agent.errors import BadCommandError, EdgeAgentError, TransientError
 from edge_agent.sync.commands import Command
@@ -32,6 +32,8 @@ class Floor(Protocol):
     def label(self, sample: str, label: str, *, by: str, identity: str, new_class: bool) -> dict[str, Any]: ...
 
     def ask_to_learn(self) -> None: ...
+
+    def ask_to_finetune(self, action: Literal["start", "cancel"], model: str | None, *, by: str) -> None: ...
 
     def counters(self) -> dict[str, Any]: ...
 
@@ -156,6 +158,10 @@ def _learn(floor: Floor, _command: Command, _done: Done) -> None:
     floor.ask_to_learn()
 
 
+def _finetune(floor: Floor, command: Command, _done: Done) -> None:
+    floor.ask_to_finetune(command.args["action"], command.args.get("model"), by=command.by)
+
+
 EXECUTORS: Mapping[str, Callable[[Floor, Command, Done], Any]] = {
     "threshold": _threshold,
     "pause": _pause,
@@ -166,5 +172,6 @@ EXECUTORS: Mapping[str, Callable[[Floor, Command, Done], Any]] = {
     "alarm-ack": _alarm,
     "label": _label,
     "learn": _learn,
+    "finetune": _finetune,
     "model": _model,
 }

@@ -208,6 +208,14 @@ def _label(args: Mapping[str, Any]) -> None:
         raise BadCommandError(f"args.new_class is {args['new_class']!r}, expected true or false")
 
 
+def _finetune(args: Mapping[str, Any]) -> None:
+    _fields(args, "args", required=("action",), optional=("model",))
+    if args["action"] not in ("start", "cancel"):
+        raise BadCommandError(f"args.action is {args['action']!r}, expected start or cancel")
+    if "model" in args:
+        _text(args["model"], "args.model")
+
+
 COMMANDS: Mapping[str, CommandShape] = {
     "model": CommandShape(
         purpose="Activate a bundle that is in the gateway's store, or go back to the previous one.",
@@ -241,6 +249,11 @@ COMMANDS: Mapping[str, CommandShape] = {
         purpose="What a person says of a kept picture.",
         arguments="sample: id of the inspection; label: a class; new_class: true where the model does not know it yet",
         check=_label,
+    ),
+    "finetune": CommandShape(
+        purpose="Train the encoder now, outside its window too and within its budgets; or cancel that.",
+        arguments="action: start or cancel; model, or none for all in use",
+        check=_finetune,
     ),
     "learn": CommandShape(purpose="Learn from the labels now.", arguments="none", check=_nothing),
 }

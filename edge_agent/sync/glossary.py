@@ -89,6 +89,15 @@ MEANINGS: Mapping[str, str] = {
     "models": "The named models.",
     "camera_info.models": "Names of the further models that judge this camera, beside `model` or for a recipe.",
     "active": "sha256 of the bundle in force; null when there is none.",
+    "epoch": "Which pass over the pictures, from 1.",
+    "epochs": "How many passes there are.",
+    "step": "Steps taken.",
+    "steps": "Steps of the whole run; 0 while it does not train.",
+    "loss": "Loss of the last step; null before the first.",
+    "eta_s": "Seconds that are left at the present pace; null where nobody can say.",
+    "opens": "When its window opens, RFC 3339 UTC; null where it waits for nothing of that kind.",
+    "last_result": "How the last run ended; null before the first.",
+    "last_ended": "When that was, RFC 3339 UTC.",
     "previous": "sha256 of the bundle before it, to which a roll-back goes.",
 }
 

@@ -28,6 +28,7 @@ from edge_agent.sync.messages import (
     device_payload,
     info_message,
     inspection_message,
+    learn_state_message,
     model_state_message,
     status_message,
     summary_message,
@@ -39,6 +40,8 @@ from edge_agent.sync.payloads import (
     ConfigPayload,
     InfoPayload,
     LastPayload,
+    LearnPayload,
+    LearnState,
     ModelPayload,
     ModelState,
     SummaryPayload,
@@ -50,6 +53,23 @@ _UTC_S = 1_795_514_322.12
 _TS = "2026-11-24T09:58:42.120Z"
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _ID = "01M86F4VDCQ0S3Y1Q2K0ZC5T9R"
+
+
+def _learning() -> LearnState:
+    return LearnState(
+        name="surface",
+        state="training",
+        reason=None,
+        epoch=3,
+        epochs=6,
+        step=154,
+        steps=372,
+        loss=0.218,
+        eta_s=5120.4,
+        opens=None,
+        last_result="done",
+        last_ended="2026-11-17T03:12:07.480Z",
+    )
 
 
 def examples() -> dict[str, bytes]:
@@ -125,6 +145,7 @@ def examples() -> dict[str, bytes]:
         "acknowledgement": ack_message(kind="pause", identity="shift-change-1", state="successful", utc_s=_UTC_S),
         "config": config_state_message(ConfigPayload(ts=_TS, hash=_DIGEST, loaded=_TS, refused=None)),
         "model": model_state_message(models),
+        "learn": learn_state_message(LearnPayload(ts=_TS, models=(_learning(),))),
     }
     command = CommandPayload(by="anna", args={"camera": "press-3-top"}, exp="2026-11-24T10:00:00.000Z")
     return {**{name: message.payload for name, message in messages.items()}, "command": encode(command)}
@@ -279,6 +300,7 @@ pattern write acme/lyon/ev1/%u/alarm/#
 pattern write acme/lyon/ev1/%u/ack/#
 pattern write acme/lyon/ev1/%u/cfg/is
 pattern write acme/lyon/ev1/%u/model/is
+pattern write acme/lyon/ev1/%u/learn/is
 pattern read acme/lyon/ev1/%u/cmd/#
 
 user dashboard

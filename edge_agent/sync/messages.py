@@ -27,6 +27,7 @@ from edge_agent.sync.payloads import (
     InfoPayload,
     InspectionPayload,
     LatencyPayload,
+    LearnPayload,
     ModelPayload,
     RegionPayload,
     StatusPayload,
@@ -240,6 +241,11 @@ def info_message(info: InfoPayload) -> Message:
 def model_state_message(models: ModelPayload) -> Message:
     """`model/is`, retained."""
     return _state_message("model/is", encode(models))
+
+
+def learn_state_message(learning: LearnPayload) -> Message:
+    """`learn/is`, retained."""
+    return _state_message("learn/is", encode(learning))
 
 
 def config_state_message(config: ConfigPayload) -> Message:

@@ -265,6 +265,35 @@ class ModelPayload:
     models: tuple[ModelState, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnState:
+    """Fine-tuning of one model. `reason`: why it waits, pauses or failed; `opens`: when its window opens, where that is
+    what it waits for; `eta_s` at the present pace; `last_result` and `last_ended` are those of the last run.
+    """
+
+    name: str
+    state: Literal["off", "waiting", "preparing", "training", "paused", "finishing", "done", "failed", "cancelled"]
+    reason: str | None
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float | None
+    eta_s: float | None
+    opens: str | None
+    last_result: Literal["done", "failed", "cancelled"] | None
+    last_ended: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnPayload:
+    """Fine-tuning of the models in use: told when a state changes, and at most every 10 s while numbers move."""
+
+    v: int = VERSION
+    ts: str
+    models: tuple[LearnState, ...]
+
+
 PAYLOADS: Mapping[str, type] = {
     "status": StatusPayload,
     "info": InfoPayload,
@@ -276,6 +305,7 @@ PAYLOADS: Mapping[str, type] = {
     "acknowledgement": AckPayload,
     "config": ConfigPayload,
     "model": ModelPayload,
+    "learn": LearnPayload,
 }
 
 _FIELDS: dict[type, tuple[str, ...]] = {}

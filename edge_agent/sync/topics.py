@@ -65,6 +65,7 @@ TOPICS: tuple[TopicShape, ...] = (
     _row("acknowledgement", "ack/<type>/<id>", _UP, 1, "How an order fares."),
     _row("config", "cfg/is", _UP, 1, "The configuration in force.", retained=True),
     _row("model", "model/is", _UP, 1, "The models in force and those before them.", retained=True),
+    _row("learn", "learn/is", _UP, 1, "Fine-tuning: state, progress, when it goes on.", retained=True),
 )
 
 

@@ -22,6 +22,8 @@ def parse(kind, args=None, *, identity="c-1", retained=False, **envelope):
     [
         ("model", {"action": "activate", "name": "surface", "digest": DIGEST}),
         ("model", {"action": "rollback", "name": "surface"}),
+        ("finetune", {"action": "start"}),
+        ("finetune", {"action": "cancel", "model": "surface"}),
         ("threshold", {"camera": "press-3", "value": 0.4}),
         ("pause", {}),
         ("pause", {"camera": "press-3"}),
@@ -55,6 +57,9 @@ def test_a_well_formed_command_is_taken(kind, args):
         ("counters", {"x": 1}, "known are: none"),
         ("reboot", {}, "unknown command type"),
         ("learn", {"now": True}, "now"),
+        ("finetune", {}, "lacks 'action'"),
+        ("finetune", {"action": "stop"}, "expected start or cancel"),
+        ("finetune", {"action": "start", "model": ""}, "args.model"),
         ("label", {"sample": "01M86F4VDCQ0S3Y1Q2K0ZC5T9R"}, "label"),
         ("label", {"sample": "x", "label": "pit", "new_class": "yes"}, "true or false"),
     ],

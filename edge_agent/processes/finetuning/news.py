@@ -19,6 +19,7 @@ from edge_agent.storage import replace_file
 
 FILE = "finetune.json"
 State = Literal["off", "waiting", "preparing", "training", "paused", "finishing", "done", "failed", "cancelled"]
+Result = Literal["done", "failed", "cancelled"]
 # It works now: numbers move, and a file that is not written any more means that the process is gone.
 AT_WORK: tuple[State, ...] = ("preparing", "training", "paused", "finishing")
 
@@ -37,7 +38,7 @@ class ModelNews:
     loss: float | None = None
     eta_s: float | None = None
     opens_utc_s: float | None = None
-    last_result: str | None = None
+    last_result: Result | None = None
     last_ended_utc_s: float | None = None
 
 
@@ -83,15 +84,34 @@ class Teller:
 
 
 def read_news(runtime_dir: Path) -> News | None:
-    """What was told last, None where nothing was or where it cannot be read."""
+    """What was told last, None where nothing was or where it cannot be read. What a process told that is gone since is
+    taken for interrupted.
+    """
     value = read_json(runtime_dir / FILE)
     if value is None:
         return None
     try:
         models = tuple(ModelNews(**_known(ModelNews, model)) for model in value["models"])
-        return News(**{**_known(News, value), "models": models})
+        news = News(**{**_known(News, value), "models": models})
+        return news if not news.running or _lives(news.pid) else dataclasses.replace(news, models=_interrupted(models))
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _interrupted(models: tuple[ModelNews, ...]) -> tuple[ModelNews, ...]:
+    words = "interrupted; it goes on with the next start"
+    return tuple(
+        dataclasses.replace(model, state="waiting", reason=words, eta_s=None) if model.state in AT_WORK else model
+        for model in models
+    )
 
 
 def _known(record: type, value: dict[str, Any]) -> dict[str, Any]:

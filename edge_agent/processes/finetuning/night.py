@@ -38,7 +38,7 @@ from edge_agent.processes.finetuning.due import (
     night_of,
 )
 from edge_agent.processes.finetuning.jobs import Origin, Terms, write_job
-from edge_agent.processes.finetuning.news import ModelNews, State, Teller
+from edge_agent.processes.finetuning.news import ModelNews, Result, State, Teller
 from edge_agent.processes.finetuning.order import Folder, Past
 from edge_agent.processes.finetuning.readings import Readings, local_time
 
@@ -267,13 +267,13 @@ class Night:
         self._folder.keep_order(dataclasses.replace(order, night=night, failed=True, failures=failures))
         return self._tell("failed", f"{reason}; tried again in the next window ({failures} of {FAILURES_MAX})")
 
-    def _end(self, result: State, reason: str) -> None:
+    def _end(self, result: Result, reason: str) -> None:
         order = self._folder.order()
         begun_utc_s = self._site.clock.utc_s() if order is None else order.begun_utc_s
         self._folder.end(self._past(begun_utc_s, result, reason))
         self._tell(result, reason)
 
-    def _past(self, begun_utc_s: float, result: str, reason: str, digest: str | None = None) -> Past:
+    def _past(self, begun_utc_s: float, result: Result, reason: str, digest: str | None = None) -> Past:
         now = self._site.clock.utc_s()
         return Past(begun_utc_s=begun_utc_s, ended_utc_s=now, result=result, reason=reason, digest=digest)
 

@@ -14,7 +14,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edge_agent.errors import TransientError
 from edge_agent.processes.finetuning.due import Order
@@ -28,11 +28,11 @@ ORDER, JOB, PAST, HANDED = "order.json", "job", "past.json", "handed.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """The last run that ended. `result` is done, failed or cancelled."""
+    """The last run that ended."""
 
     begun_utc_s: float
     ended_utc_s: float
-    result: str
+    result: Literal["done", "failed", "cancelled"]
     reason: str = ""
     digest: str | None = None
 
