@@ -22,7 +22,7 @@ def _octaves(level: float) -> str:
 
 
 def _pixels(level: float) -> str:
-    return f"{level:+.1f} px"
+    return f"{round(level, 1) + 0.0:+.1f} px"  # no -0.0
 
 
 # Channel -> what it is called, and its level as a person reads it.

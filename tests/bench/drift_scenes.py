@@ -78,7 +78,7 @@ class Bench:
 
     def fresh(self, sights: Sequence[Sight], rng: np.random.Generator) -> Sight:
         """One of these as a line would show it: never twice the same, but differing as two sights of one part do."""
-        one = sights[rng.integers(len(sights))]
+        one = sights[int(rng.integers(len(sights)))]
         return replace(one, vector=one.vector + self.jitter[rng.integers(len(self.jitter))])
 
 
@@ -119,7 +119,8 @@ def _read(name: str, folder: Path, rows: list[dict[str, str]]) -> Plant:
         if row["split"] in found:
             found[row["split"]].append((read_picture(folder / row["path"]), row["label"]))
     shapes = [image.shape for some in found.values() for image, _ in some]
-    size = tuple(int(np.median([shape[side] for shape in shapes])) for side in (0, 1))
+    height, width = (int(np.median([shape[side] for shape in shapes])) for side in (0, 1))
+    size = height, width
     return Plant(
         name=name,
         pictures={split: [(prepare(image, size), label) for image, label in some] for split, some in found.items()},
