@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "label": "say what a kept picture shows: one, or the queue; undo; who said what",
     "review": "serve the page on which people label pictures, on the plant's LAN; who may use it",
     "models": "build, import, list, compare, try, activate and roll back model bundles; their history",
+    "finetune": "train the encoder on this gateway's labelled pictures: how it goes, start, cancel",
     "outbox": "show what waits to be sent",
     "config": "show the effective configuration, its schema and its reference",
     "support-bundle": "collect logs, status and configuration for support: no pictures, no secrets",

@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edge_agent.processes.identities import describe
+from edge_agent.processes.finetuning.news import News, describe
+from edge_agent.processes.identities import describe as describe_camera
 from edge_agent.processes.live import CameraLive, InspectLive, SignalLive, TriggerLive, VerdictLine
 
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "HOLD": "bold yellow"}
@@ -23,14 +24,16 @@ SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 LINES_OF_RECENT = 8
 
 
-def screen(live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: str, width: int) -> RenderableType:
+def screen(
+    live: InspectLive | None, sync: Mapping[str, Any] | None, *, title: str, width: int, learning: News | None = None
+) -> RenderableType:
     """Everything on one screen of `width` columns; says so when a process does not answer."""
     if live is None:
         how = "edge-agent run, or systemctl start edge-agent.target"
         body: RenderableType = Text(f"inspect: not running ({how})", "red")
     else:
         body = Group(_cameras(live, width), *_devices(live), *_line(live), _recent(live), *_alarms(live))
-    everything = Group(body, _footer(live, sync))
+    everything = Group(body, *_learning(learning), _footer(live, sync))
     return Panel(everything, title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width)
 
 
@@ -73,7 +76,7 @@ def _state(camera: CameraLive) -> str:
 def _devices(live: InspectLive) -> list[RenderableType]:
     """Which cameras answer, a line each, as far as they say."""
     return [
-        Text(f" {name}: {describe(camera.device)}", "dim", no_wrap=True, overflow="ellipsis")
+        Text(f" {name}: {describe_camera(camera.device)}", "dim", no_wrap=True, overflow="ellipsis")
         for name, camera in live.cameras.items()
         if camera.device is not None
     ]
@@ -160,6 +163,16 @@ def _alarms(live: InspectLive) -> list[RenderableType]:
     return [
         Text(f"{alarm.severity.upper():8} {alarm.code} {alarm.subject}: {alarm.text}", SEVERITY_STYLE[alarm.severity])
         for alarm in live.alarms
+    ]
+
+
+def _learning(news: News | None) -> list[RenderableType]:
+    """Fine-tuning, a line each; nothing where it is off."""
+    models = () if news is None else tuple(model for model in news.models if model.state != "off")
+    styles = {"failed": "red", "paused": "yellow", "waiting": "dim"}
+    return [
+        Text(f" fine-tuning {describe(model)}", styles.get(model.state, "cyan"), no_wrap=True, overflow="ellipsis")
+        for model in models
     ]
 
 

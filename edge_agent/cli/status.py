@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.clock import SystemClock
     from edge_agent.config.locate import locate
     from edge_agent.config.settings import load
+    from edge_agent.processes.finetuning.news import read_news
     from edge_agent.processes.live import fresh_inspect, fresh_json
 
     settings = load(locate(arguments.config), secrets_of=())
@@ -52,21 +53,26 @@ def run(arguments: argparse.Namespace) -> int:
         live, sync = look()
         if arguments.output == "text":
             console = Console()
-            console.print(screen(live, sync, title=title, width=console.width))
+            console.print(screen(live, sync, title=title, width=console.width, learning=read_news(runtime)))
         return EXIT_OK if live is not None and sync is not None else EXIT_TEMPORARY
     never = threading.Event()
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as display:
         while not clock.wait(never, REFRESH_S):
-            display.update(screen(*look(), title=title, width=console.width), refresh=True)
+            seen = screen(*look(), title=title, width=console.width, learning=read_news(runtime))
+            display.update(seen, refresh=True)
     return EXIT_OK
 
 
 def _plain(runtime: Path, live: Any, sync: dict[str, Any] | None) -> dict[str, Any]:
     import dataclasses
 
+    from edge_agent.processes.finetuning.news import read_news
+
+    news = read_news(runtime)
     return {
         "runtime_dir": str(runtime),
         "inspect": dataclasses.asdict(live) if live is not None else None,
         "sync": sync,
+        "finetune": None if news is None else dataclasses.asdict(news),
     }

@@ -43,4 +43,4 @@ def candidate_of(bundle_dir: Path, name: str, version: str, place: Place, view: 
     keep_book(name, book, place.state_dir)
     groups = {lesson.sample.id: lesson.sample.group for lesson in lessons}
     taught = teach(book, groups, model.code, model.manifest.good_classes)
-    return place.store.with_head(staged, taught.head, version)
+    return place.store.with_head(staged, taught.head, version, taught.familiar)

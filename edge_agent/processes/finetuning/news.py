@@ -98,6 +98,29 @@ def read_news(runtime_dir: Path) -> News | None:
         return None
 
 
+def describe(model: ModelNews) -> str:
+    """One model's line for people."""
+    words = [model.state]
+    if model.steps and model.state in AT_WORK:
+        words.append(f"epoch {model.epoch} of {model.epochs}, step {model.step} of {model.steps}")
+    if model.loss is not None and model.state in AT_WORK:
+        words.append(f"loss {model.loss:.3f}")
+    if model.eta_s:
+        words.append(f"{duration(model.eta_s)} left")
+    if model.reason:
+        words.append(model.reason)
+    return f"{model.model}: {', '.join(words)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two units that matter: 1 h 25 min, 3 min 20 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
