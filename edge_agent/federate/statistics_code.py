@@ -50,7 +50,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """`base` is the coder's digest (64 hex digits). `features` says which parts of its vectors `statistics` are about:
+    """`base` is `base_of` the coder (64 hex digits). `features` says which parts of its vectors `statistics` are about:
     [first, end), ascending, together as many as the statistics have; `encoder_features` is how many there are.
     `levels` 0: the sums are exact.
     """
@@ -60,6 +60,11 @@ class Share:
     features: Ranges
     encoder_features: int
     levels: int = 0
+
+
+def base_of(coder: str) -> str:
+    """The base of shares whose codes `coder` made (`LoadedModel.coder`, `Book.coder`): 64 hex digits."""
+    return hashlib.sha256(coder.encode()).hexdigest()
 
 
 def share(base: str, statistics: Statistics, features: Ranges | None = None, *, levels: int = 0) -> Share:

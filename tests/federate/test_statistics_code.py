@@ -63,6 +63,16 @@ def test_what_rounding_cost_in_definiteness_is_the_deficit_that_the_solver_adds(
     assert np.all(np.isfinite(solve.spectrum(found).cross))
 
 
+def test_two_coders_are_two_bases():
+    first, second = (code.base_of(f"{'ab' * 32}+{number:064x}") for number in (1, 2))
+
+    assert first != second
+    content = code.to_bytes(code.share(first, statistics()))
+    assert code.from_bytes(content, base=first).base == first
+    with pytest.raises(BadContributionError, match="the round wants"):
+        code.from_bytes(content, base=second)
+
+
 def test_chosen_features_are_their_rows_and_columns():
     given_sums = statistics(size=24)
 
