@@ -114,6 +114,7 @@ def _print(place: Place, found: Compared) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 2, 0, 0))
@@ -126,7 +127,7 @@ def _print(place: Place, found: Compared) -> None:
         table.add_row(*row)
     console.print(table)
     for line in _lines(found):
-        console.print(line, highlight=False, markup=False)
+        console.print(Text(line))
 
 
 def _rows(found: Compared) -> Iterator[tuple[str, str, str]]:

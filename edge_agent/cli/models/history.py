@@ -42,26 +42,20 @@ def _digests(step: Step) -> tuple[str | None, ...]:
 
 
 def _print(steps: list[Step]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("when", "model", "step", "bundle"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("by", overflow="fold", min_width=7)
-    table.add_column("why", overflow="fold", ratio=1)
+    console = Console()
+    names = max(len(step.name) for step in steps)
     for step in steps:
-        table.add_row(
-            when(step.at_utc_s),
-            step.name,
-            Text(step.event.value, STYLES.get(step.event.value, "")),
-            step.digest[:12],
-            Text(plain(step.by)),
-            Text(plain("; ".join(step.reasons)) or "-"),
-        )
-    Console().print(table)
+        line = Text(f"{when(step.at_utc_s)}  ")
+        line.append(f"{step.event.value:<11}", STYLES.get(step.event.value, ""))
+        line.append(f" {step.name:<{names}}  {step.digest[:12]}  {plain(step.by)}")
+        console.print(line)
+        for reason in step.reasons:
+            # Below its step: reasons are sentences, and 80 columns must do.
+            console.print(Padding(Text(plain(reason), "dim"), (0, 0, 0, 13)))
 
 
 def when(utc_s: float) -> str:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,20 @@ def patience(place: Place, digest: str) -> Iterator[None]:
         provider = place.runtime.providers[0][0]
         progress.add_task(f"building an engine for {provider}: minutes the first time, kept for the next", total=None)
         yield
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> None:
+    """A table of names and what there is to say of each, for people."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    Console().print(table)
 
 
 def say(arguments: argparse.Namespace, text: str) -> None:

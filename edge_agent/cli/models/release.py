@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.cli.models.place import Place, bars, digest_of, done, patience, place_of, say, who
-from edge_agent.errors import EXIT_FAULT, BadBundleError
+from edge_agent.cli.models.place import Place, bars, digest_of, done, facts, patience, place_of, say, who
+from edge_agent.errors import EXIT_FAULT, EXIT_OK, BadBundleError
 
 if TYPE_CHECKING:
     from edge_agent.models.trial import Trial
@@ -37,10 +38,11 @@ def shadow(arguments: argparse.Namespace) -> int:
     if arguments.stop or arguments.confirm:
         return _end(arguments, place)
     trial = place.store.trial(arguments.name)
-    if trial is None:
-        text = f"{arguments.name}: no candidate was ever on trial; learning, or models shadow DIGEST, begins one"
-        return done(arguments, text, {"name": arguments.name, "trial": None})
-    return done(arguments, "\n".join(_words(arguments.name, trial)), {"name": arguments.name, "trial": _plain(trial)})
+    if arguments.output == "json" or trial is None:
+        text = f"{arguments.name}: no candidate was ever on trial; `models shadow DIGEST` begins one"
+        return done(arguments, text, {"name": arguments.name, "trial": None if trial is None else _plain(trial)})
+    facts(_words(arguments.name, trial))
+    return EXIT_OK
 
 
 def _begin(arguments: argparse.Namespace, place: Place, digest: str) -> int:
@@ -84,33 +86,32 @@ def _end(arguments: argparse.Namespace, place: Place) -> int:
     return done(arguments, text, result)
 
 
-def _words(name: str, trial: Trial) -> list[str]:
+def _words(name: str, trial: Trial) -> Iterator[tuple[str, str]]:
     from edge_agent.cli.models.history import plain, when
 
     tally = trial.tally
-    since = f"{trial.stage.value} since {when(trial.since_utc_s)}, put forward by {plain(trial.by)}"
-    lines = [f"{name}: candidate {trial.candidate[:12]} beside {trial.reference[:12]}: {since}"]
-    lines += [f"  {plain(reason)}" for reason in trial.reasons]
-    lines.append(
-        f"  {tally.parts} live parts judged by both, {tally.differing} differently, {tally.alone} by one alone"
-    )
+    yield "model", name
+    yield "candidate", f"{trial.candidate[:12]}, put forward by {plain(trial.by)}"
+    yield "beside", trial.reference[:12]
+    yield "stage", f"{trial.stage.value} since {when(trial.since_utc_s)}"
+    for reason in trial.reasons:
+        yield "why", plain(reason)
+    yield "judged by both", f"{tally.parts} live parts, {tally.differing} differently"
+    yield "by one alone", str(tally.alone)
     if tally.failed_before:
-        lines.append(f"  of {tally.failed_before} that the other fails it passes {tally.missed}")
+        yield "passes", f"{tally.missed} of {tally.failed_before} that the other fails"
     if sum(tally.cleared) + tally.blamed:
-        lines.append(f"  people say it is right on {sum(tally.cleared)} of these, wrong on {tally.blamed}")
+        yield "people say", f"right on {sum(tally.cleared)} of those that differ, wrong on {tally.blamed}"
     if tally.candidate_errors:
-        lines.append(f"  no answer for {tally.candidate_errors} parts")
-    if tally.parts + tally.reference_errors and tally.timed:
-        both = max(1, tally.parts + tally.reference_errors)
-        lines.append(
-            f"  {tally.candidate_ms / both:.2f} ms a part, the other {tally.reference_ms / both:.2f} ms; "
-            f"{tally.slow} of {tally.timed} beyond the limit"
-        )
+        yield "no answer", f"for {tally.candidate_errors} parts"
+    both = tally.parts + tally.reference_errors
+    if both:
+        ms = f"{tally.candidate_ms / both:.2f} ms a part, the other {tally.reference_ms / both:.2f} ms"
+        yield "takes", f"{ms}; {tally.slow} of {tally.timed} beyond the limit"
     if trial.crashes:
-        lines.append(f"  inspection ended {trial.crashes} times without a farewell while it was in force")
+        yield "crashes", f"{trial.crashes} while it was in force"
     if trial.resting is not None:
-        lines.append(f"  meanwhile the probation of {trial.resting.candidate[:12]} rests")
-    return lines
+        yield "rests meanwhile", f"the probation of {trial.resting.candidate[:12]}"
 
 
 def _plain(trial: Trial) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.cli.models.place import digest_of, done, patience, place_of
+from edge_agent.cli.models.place import digest_of, done, facts, patience, place_of
 from edge_agent.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -103,15 +103,7 @@ def show(arguments: argparse.Namespace) -> int:
         told = [{**asdict(step), "event": step.event.value} for step in steps]
         print(json.dumps({"digest": digest, **asdict(manifest), "journal": told}, indent=2))
         return EXIT_OK
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for name, value in _facts(store, digest, manifest, steps):
-        table.add_row(name, value)
-    Console().print(table)
+    facts(_facts(store, digest, manifest, steps))
     return EXIT_OK
 
 
