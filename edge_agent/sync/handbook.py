@@ -19,6 +19,13 @@ from edge_agent.records import (
 )
 from edge_agent.sync.alarms import ALARM_CODES
 from edge_agent.sync.commands import COMMANDS
+from edge_agent.sync.fleet_payloads import (
+    BlocksPayload,
+    ContributionPayload,
+    ManifestPayload,
+    OfferPayload,
+    ReceiptPayload,
+)
 from edge_agent.sync.messages import (
     MAX_PAYLOAD_BYTES,
     Message,
@@ -47,7 +54,7 @@ from edge_agent.sync.payloads import (
     SummaryPayload,
     encode,
 )
-from edge_agent.sync.topics import TOPICS, Direction
+from edge_agent.sync.topics import TOPICS
 
 _UTC_S = 1_795_514_322.12
 _TS = "2026-11-24T09:58:42.120Z"
@@ -148,7 +155,52 @@ def examples() -> dict[str, bytes]:
         "learn": learn_state_message(LearnPayload(ts=_TS, models=(_learning(),))),
     }
     command = CommandPayload(by="anna", args={"camera": "press-3-top"}, exp="2026-11-24T10:00:00.000Z")
-    return {**{name: message.payload for name, message in messages.items()}, "command": encode(command)}
+    told = {name: message.payload for name, message in messages.items()}
+    return {**told, "command": encode(command), **{name: encode(said) for name, said in _fleet().items()}}
+
+
+def _fleet() -> dict[str, OfferPayload | ContributionPayload | ReceiptPayload | BlocksPayload]:
+    """One round of a task, as it is said."""
+    manifest = ManifestPayload(
+        id=_ID,
+        kind="statistics",
+        size_bytes=254_502,
+        sha256=_DIGEST,
+        chunk_bytes=65_536,
+        codec="edge-agent/statistics/1",
+    )
+    offer = OfferPayload(
+        id=_ID,
+        ts=_TS,
+        task="surface",
+        round=3,
+        kind="statistics",
+        base=_DIGEST,
+        deadline="2026-11-24T10:30:00.000Z",
+        min_samples=20,
+        privacy="open",
+        formats=("edge-agent/statistics/1",),
+        max_bytes=1_000_000,
+    )
+    contribution = ContributionPayload(
+        id=_ID,
+        ts=_TS,
+        gateway="gw-07",
+        task="surface",
+        round=3,
+        offer=_ID,
+        state="ready",
+        base=_DIGEST,
+        samples=299,
+        manifest=manifest,
+        reason=None,
+        figures={"encode_ms": 80.1},
+    )
+    receipt = ReceiptPayload(
+        id=_ID, ts=_TS, task="surface", round=3, offer=_ID, state="counted", sha256=_DIGEST, counted_in=3, reason=None
+    )
+    blocks = BlocksPayload(state="want", first=0, missing="0f")
+    return {"offer": offer, "contribution": contribution, "receipt": receipt, "blocks": blocks}
 
 
 def text(schemas: Mapping[str, Mapping[str, Any]]) -> str:
@@ -169,8 +221,7 @@ def _topics() -> str:
     for shape in TOPICS:
         will = ", Will" if shape.name == "status" else ""
         kept = "yes" + will if shape.retained else "no"
-        way = "up" if shape.direction is Direction.UP else "down"
-        rows.append(f"| `{shape.pattern}` | {way} | {shape.qos} | {kept} | {shape.purpose} |")
+        rows.append(f"| `{shape.pattern}` | {shape.direction.value} | {shape.qos} | {kept} | {shape.purpose} |")
     return "\n".join(rows) + "\n"
 
 
@@ -301,7 +352,12 @@ pattern write acme/lyon/ev1/%u/ack/#
 pattern write acme/lyon/ev1/%u/cfg/is
 pattern write acme/lyon/ev1/%u/model/is
 pattern write acme/lyon/ev1/%u/learn/is
+pattern write acme/lyon/ev1/%u/fl/up
+pattern write acme/lyon/ev1/%u/xf/#
 pattern read acme/lyon/ev1/%u/cmd/#
+pattern read acme/lyon/ev1/%u/fl/offer
+pattern read acme/lyon/ev1/%u/fl/receipt
+pattern read acme/lyon/ev1/%u/xf/#
 
 user dashboard
 topic read acme/lyon/ev1/#
@@ -309,6 +365,12 @@ topic read acme/lyon/ev1/#
 user operator
 topic read acme/lyon/ev1/#
 topic write acme/lyon/ev1/+/cmd/#
+
+user coordinator
+topic read acme/lyon/ev1/+/fl/up
+topic readwrite acme/lyon/ev1/+/xf/#
+topic write acme/lyon/ev1/+/fl/offer
+topic write acme/lyon/ev1/+/fl/receipt
 ```
 
 A gateway must not be able to write its own `cmd`. Test an ACL by what is delivered: mosquitto grants a forbidden

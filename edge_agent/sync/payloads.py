@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edge_agent.sync.fleet_payloads import FLEET_PAYLOADS
+
 VERSION = 1
 
 VerdictText = Literal["PASS", "FAIL", "HOLD"]
@@ -306,6 +308,7 @@ PAYLOADS: Mapping[str, type] = {
     "config": ConfigPayload,
     "model": ModelPayload,
     "learn": LearnPayload,
+    **FLEET_PAYLOADS,
 }
 
 _FIELDS: dict[type, tuple[str, ...]] = {}

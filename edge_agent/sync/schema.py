@@ -24,7 +24,7 @@ from edge_agent.sync.topics import TOPICS, Direction, TopicShape
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MQTT_BINDING = "0.2.0"
-_MOMENTS = frozenset({"ts", "since", "exp", "loaded", "triggered"})
+_MOMENTS = frozenset({"ts", "since", "deadline", "exp", "loaded", "triggered"})
 
 
 def payload_schema(name: str, *, references: str = "#/$defs/{model}") -> dict[str, Any]:
@@ -60,24 +60,15 @@ def asyncapi() -> dict[str, Any]:
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for shape in TOPICS:
-        schema = payload_schema(shape.name, references="#/components/schemas/{model}")
-        schemas.update(schema.pop("$defs", {}))
-        schemas[shape.name] = {key: value for key, value in schema.items() if key != "$schema"}
+        if shape.name in PAYLOADS:
+            schema = payload_schema(shape.name, references="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[shape.name] = {key: value for key, value in schema.items() if key != "$schema"}
         channels[shape.name] = _channel(shape)
-        operations[shape.name] = {
-            "action": "send" if shape.direction is Direction.UP else "receive",
-            "channel": {"$ref": f"#/channels/{shape.name}"},
-            "summary": shape.purpose,
-            "bindings": {"mqtt": {"qos": shape.qos, "retain": shape.retained, "bindingVersion": MQTT_BINDING}},
-        }
-    messages = {
-        shape.name: {
-            "name": shape.name,
-            "contentType": "application/json",
-            "payload": {"$ref": f"#/components/schemas/{shape.name}"},
-        }
-        for shape in TOPICS
-    }
+        operations[shape.name] = _operation(shape, "send" if shape.direction is Direction.UP else "receive")
+        if shape.direction is Direction.BOTH:
+            operations[f"{shape.name}_sent"] = _operation(shape, "send")
+    messages = {shape.name: _message(shape) for shape in TOPICS}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -89,6 +80,25 @@ def asyncapi() -> dict[str, Any]:
         "channels": channels,
         "operations": operations,
         "components": {"messages": messages, "schemas": dict(sorted(schemas.items()))},
+    }
+
+
+def _operation(shape: TopicShape, action: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{shape.name}"},
+        "summary": shape.purpose,
+        "bindings": {"mqtt": {"qos": shape.qos, "retain": shape.retained, "bindingVersion": MQTT_BINDING}},
+    }
+
+
+def _message(shape: TopicShape) -> dict[str, Any]:
+    if shape.name not in PAYLOADS:
+        return {"name": shape.name, "contentType": "application/octet-stream"}
+    return {
+        "name": shape.name,
+        "contentType": "application/json",
+        "payload": {"$ref": f"#/components/schemas/{shape.name}"},
     }
 
 

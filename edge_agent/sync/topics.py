@@ -31,6 +31,7 @@ class Direction(str, enum.Enum):
 
     UP = "up"
     DOWN = "down"
+    BOTH = "both"  # a transfer goes either way; who receives asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class TopicShape:
     purpose: str
 
 
-_UP, _DOWN = Direction.UP, Direction.DOWN
+_UP, _DOWN, _BOTH = Direction.UP, Direction.DOWN, Direction.BOTH
 
 
 def _row(
@@ -66,6 +67,11 @@ TOPICS: tuple[TopicShape, ...] = (
     _row("config", "cfg/is", _UP, 1, "The configuration in force.", retained=True),
     _row("model", "model/is", _UP, 1, "The models in force and those before them.", retained=True),
     _row("learn", "learn/is", _UP, 1, "Fine-tuning: state, progress, when it goes on.", retained=True),
+    _row("offer", "fl/offer", _DOWN, 1, "A round that this gateway may take part in."),
+    _row("contribution", "fl/up", _UP, 1, "What it gives to the round, or why nothing; the bytes go by transfer."),
+    _row("receipt", "fl/receipt", _DOWN, 1, "What became of a contribution; only then is it deleted here."),
+    _row("blocks", "xf/<xid>/get", _BOTH, 1, "The receiver of a transfer asks for blocks, or says that it ended."),
+    _row("block", "xf/<xid>/blk", _BOTH, 1, "One block of a transfer: binary, see docs/federated.md."),
 )
 
 
