@@ -185,14 +185,13 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "drift": (
         Row(
-            what="frames to alarm, median: light 1 % in 100 frames down / up, 10 % at once; defocus .1 px in 100; moved "
-            "1 px in 200, 3 px at once; other product; other mix of defects; model off",
-            value=lambda r: ", ".join(f"{frames:.0f}" for frames in r["frames_to_alarm"].values()),
+            what="frames to alarm, median (docs/drift.md says by how much each changes)",
+            value=lambda r: ", ".join(f"{kind} {frames:.0f}" for kind, frames in r["frames_to_alarm"].items()),
             target="report",
         ),
         Row(
-            what="the right cause named, of the alarms of each",
-            value=lambda r: ", ".join(f"{share:.0%}" for share in r["attributed"].values()),
+            what="the right cause named, with and without something fixed in the picture",
+            value=lambda r: ", ".join(f"{kind} {share:.0%}" for kind, share in r["attributed"].items()),
             target="report",
         ),
         Row(
