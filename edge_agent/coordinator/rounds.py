@@ -184,14 +184,14 @@ class Claim:
 class Known:
     """What the ledger holds that bears on a claim.
 
-    `same_id`: the bytes (sha256) and sender that this id was answered for. `same_bytes_in`: the round in which this
+    `same_id`: the bytes (sha256) that this gateway's same id was answered for. `same_bytes_in`: the round in which this
     gateway's same delta was counted. `in_round`: it has another contribution in this round, `waiting`: one for the
     next. `announced`: this id was announced in time. `takes_part`: it is registered, within the cohort and not
     forgotten.
     """
 
     takes_part: bool
-    same_id: tuple[str, str] | None = None
+    same_id: str | None = None
     same_bytes_in: int | None = None
     in_round: bool = False
     waiting: bool = False
@@ -239,8 +239,8 @@ def _who(claim: Claim, known: Known) -> str | None:
         return f"says it is {claim.gateway} and came from {claim.sender}"
     if not known.takes_part:
         return f"{claim.gateway} does not take part in task {claim.task}; it is not registered, or not of its cohort"
-    if known.same_id is not None and known.same_id != (claim.sha256, claim.sender):
-        return f"id {claim.id} was already used for other bytes ({_short(known.same_id[0])} by {known.same_id[1]})"
+    if known.same_id is not None and known.same_id != claim.sha256:
+        return f"id {claim.id} was already used for other bytes ({_short(known.same_id)})"
     return None
 
 

@@ -68,6 +68,6 @@ def check_offer(offered: Mark, seen: Mark | None) -> None:
 
 
 def renewed(ours: Mark, highest_seen: Mark | None) -> Mark:
-    """The first mark of a new epoch, above everything that anybody was shown."""
-    epoch = max(ours.epoch, highest_seen.epoch if highest_seen else 0) + 1
-    return Mark(epoch=epoch, number=0)
+    """The mark with which a new epoch begins: above everything that anybody was shown, and no number comes twice."""
+    seen = highest_seen or ours
+    return Mark(epoch=max(ours.epoch, seen.epoch) + 1, number=max(ours.number, seen.number))

@@ -85,8 +85,7 @@ def test_at_the_deadline_a_round_waits_only_for_what_can_still_help():
 REFUSED = [
     ("gw-2", {"sender": "gw-2"}, PART),
     ("not registered", {}, Known(takes_part=False)),
-    ("already used for other bytes", {}, Known(takes_part=True, same_id=("2" * 64, "gw-1"))),
-    ("already used for other bytes", {}, Known(takes_part=True, same_id=("1" * 64, "gw-9"))),
+    ("already used for other bytes", {}, Known(takes_part=True, same_id="2" * 64)),
     ("task other", {"task": "other"}, PART),
     ("round 8, the coordinator is at round 7", {"number": 8}, PART),
     ("offered as OFFER7", {"offer": "OFFER0"}, PART),
@@ -106,7 +105,7 @@ def test_what_does_not_belong_into_the_round_is_refused_with_a_reason(words, cha
 
 
 def test_a_repeat_is_answered_as_the_first_time_whatever_has_become_of_the_round():
-    known = Known(takes_part=True, same_id=(CLAIM.sha256, "gw-1"), in_round=True)
+    known = Known(takes_part=True, same_id=CLAIM.sha256, in_round=True)
     for phase in Phase:
         assert rounds.judge(Round(terms=TERMS, phase=phase), CLAIM, known, 500.0).answer is Answer.AGAIN
 
@@ -191,7 +190,7 @@ class RoundsUnderAttack(RuleBasedStateMachine):
         earlier = self.answers.get(claim.id)
         known = Known(
             takes_part=claim.gateway != "gw-5",
-            same_id=None if earlier is None else (earlier[0].sha256, earlier[0].sender),
+            same_id=None if earlier is None else earlier[0].sha256,
             same_bytes_in=self.bytes_counted.get((claim.gateway, claim.sha256)),
             in_round=claim.gateway in self.counted[self.terms.number],
             waiting=claim.gateway in self.waiting,
