@@ -184,6 +184,8 @@ class Assessment:
     `score` is the calibrated probability of a defect, 0 to 1. `label` names the most likely class ("ok", "unlike-good",
     or a class of the model). `heat` float32 [h, w] >= 0 over the whole picture, None where it says nothing.
     `detections` are what a detector found, surest first; `where` is the box that speaks most for a defect.
+    `unlikeness` is how unlike anything the model was taught the part is, in units of the model's own limit; None where
+    it does not say.
     """
 
     label: str
@@ -192,6 +194,7 @@ class Assessment:
     hold: HoldReason | None = None
     detections: tuple[Detection, ...] = ()
     where: Region | None = None
+    unlikeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +221,7 @@ class Finding:
     reason: HoldReason | None
     where: Region | None
     detections: tuple[Detection, ...] = ()
+    unlikeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +233,7 @@ class Inspection:
 
     Where several models judge one picture, `findings` has one entry for each, and the worst verdict counts (FAIL, then
     HOLD, then PASS; of equal ones the first): label, score, threshold, reason, where, model and detections are its.
+    `unlikeness` is the largest of any model's (as in `Assessment`).
     """
 
     id: str
@@ -249,6 +254,7 @@ class Inspection:
     trigger: Trigger | None = None
     detections: tuple[Detection, ...] = ()
     findings: tuple[Finding, ...] = ()
+    unlikeness: float | None = None
 
 
 class KeepReason(str, enum.Enum):

@@ -43,6 +43,15 @@ class Inspection(Section):
         ge=0,
         le=1,
     )
+    hold_unlike: float | None = key(
+        None,
+        "A part that would PASS is a HOLD (unsure) from so far outside what the model was taught; 1 is the limit that "
+        "2 of 100 known parts reach. Null: it passes, and its picture is kept for a label (evidence, `unlike`).",
+        apply=Apply.LIVE,
+        ge=0.1,
+        le=1000,
+        example=1.5,
+    )
     n_of_m: tuple[int, int] = key(
         (1, 1),
         "[n, m]: a FAIL needs n of the last m frames at the threshold; keep [1, 1] where a part is seen once.",

@@ -24,6 +24,7 @@ class Rules:
     A score >= `threshold` is a hit, one in [`hold_below`, `threshold`) a HOLD. FAIL needs `fails_needed` hits among the
     last `looks` looks, the present one included; until then a hit is a HOLD. After a FAIL the threshold is lower by
     `hysteresis` until a look stays below it. `region_share` is the part of the peak heat that still belongs to the box.
+    A part that would PASS is a HOLD where it is as unlike anything known as `hold_unlike`; None: it passes.
 
     Raises:
         ValueError: numbers out of range; the configuration checks them first.
@@ -35,6 +36,7 @@ class Rules:
     looks: int = 1
     hysteresis: float = 0.0
     region_share: float = REGION_SHARE
+    hold_unlike: float | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.hold_below <= self.threshold <= 1.0:
@@ -120,6 +122,8 @@ def decide(assessment: Assessment, rules: Rules, memory: Memory) -> tuple[Decisi
     threshold = applied_threshold(rules, memory.state)
     look, hits = look_at(assessment.score, rules, memory)
     (verdict, reason), state = TABLE[memory.state][look]
+    if verdict is Verdict.PASS and _is_unlike(assessment, rules):
+        verdict, reason = _UNSURE
     where = None
     if look not in (Look.CLEAR, Look.BLIND):
         where = assessment.where
@@ -127,6 +131,12 @@ def decide(assessment: Assessment, rules: Rules, memory: Memory) -> tuple[Decisi
             where = region(assessment.heat, rules.region_share)
     decision = Decision(verdict=verdict, reason=reason, threshold=threshold, where=where)
     return decision, Memory(state=state, hits=hits)
+
+
+def _is_unlike(assessment: Assessment, rules: Rules) -> bool:
+    if rules.hold_unlike is None or assessment.unlikeness is None:
+        return False
+    return not assessment.unlikeness < rules.hold_unlike  # also NaN
 
 
 def applied_threshold(rules: Rules, state: State) -> float:

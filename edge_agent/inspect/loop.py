@@ -233,6 +233,7 @@ def _finding(judge: Judge, assessment: Assessment, decision: Decision) -> Findin
         reason=decision.reason,
         where=decision.where,
         detections=assessment.detections[:DETECTIONS_MAX],
+        unlikeness=assessment.unlikeness,
     )
 
 
@@ -303,4 +304,5 @@ def _inspection(frame: Frame, looks: Sequence[Looked], taken_s: float, decided_s
         trigger=frame.trigger,
         detections=counts.detections,
         findings=findings if len(findings) > 1 else (),
+        unlikeness=max((found.unlikeness for found in findings if found.unlikeness is not None), default=None),
     )

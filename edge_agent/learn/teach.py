@@ -28,7 +28,8 @@ from edge_agent.learn.solve import (
     held_out_error,
     spectrum,
 )
-from edge_agent.learn.statistics import sums
+from edge_agent.learn.statistics import Statistics, sums
+from edge_agent.learn.unknown import Familiar, calibrated, fit_familiar
 
 HELD_SHARE = 0.2
 # With fewer held-back samples than this their thresholds would be noise: then all samples teach and calibrate.
@@ -37,13 +38,17 @@ HELD_MIN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taught:
-    """A candidate head and how it came about. `held` samples calibrated it, 0: it was calibrated on what taught it."""
+    """A candidate head and how it came about. `held` samples calibrated it, 0: it was calibrated on what taught it.
+
+    `familiar` says what is unlike all of them; None where too few were held back to say from where on.
+    """
 
     head: LinearHead = field(repr=False)
     samples: int
     held: int
     views: int
     ridge: float
+    familiar: Familiar | None = field(default=None, repr=False)
 
 
 def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes: Sequence[str]) -> Taught:
@@ -64,11 +69,18 @@ def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes
     best = min(tries, key=lambda found: found.error)
     good = [name for name in good_classes if name in best.source.classes]
     head = calibrate(head_of(best.source, best.ridge, good, code), vectors_of(code, codes), labels)
-    return Taught(head=head, samples=len(book.entries), held=len(held), views=best.views, ridge=best.ridge)
+    familiar = None
+    # Parts that it was made from are nearer than new ones: a limit taken from them would be too near.
+    if held:
+        familiar = calibrated(fit_familiar(best.statistics, code), vectors_of(code, codes), labels)
+    return Taught(
+        head=head, samples=len(book.entries), held=len(held), views=best.views, ridge=best.ridge, familiar=familiar
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Try:
+    statistics: Statistics = field(repr=False)
     source: Spectrum = field(repr=False)
     ridge: float
     views: int
@@ -79,7 +91,8 @@ def _try(teaching: Book, views: int, codes: Codes, labels: Sequence[str]) -> _Tr
     seen = np.ascontiguousarray(teaching.codes[:, :views])
     statistics = sums(seen.reshape(-1, teaching.dimension), np.repeat(teaching.labels, views).tolist())
     ridge, source = choose_ridge_left_out(statistics, seen, teaching.labels), spectrum(statistics)
-    return _Try(source=source, ridge=ridge, views=views, error=held_out_error(source, ridge, codes, labels))
+    error = held_out_error(source, ridge, codes, labels)
+    return _Try(statistics=statistics, source=source, ridge=ridge, views=views, error=error)
 
 
 def judge(

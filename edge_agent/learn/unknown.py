@@ -17,13 +17,14 @@ different unknowns; their sum, each in spreads, was the best or nearly so on eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import RefusedError
+from edge_agent.errors import BadBundleError, RefusedError
 from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.solve import FALSE_ALARM_RATE, check_enough
 from edge_agent.learn.statistics import Statistics, present
@@ -34,6 +35,19 @@ SHRINKAGE = 0.01
 VARIANCE_FLOOR = 1e-3
 # Fewer held-out parts than this say nothing about the rarest two per cent.
 HELD_MIN = 10
+# Of a limit that others are measured by, in spreads.
+LIMIT_LEAST = 0.1
+FORMAT = "edge-agent/familiar/1"
+_SHAPES = {
+    "mean": ("float32", "D"),
+    "directions": ("float32", "DC"),
+    "levels": ("float64", "C"),
+    "between": ("float64", "CC"),
+    "shares": ("float64", "C"),
+    "response": ("float64", "CC"),
+    "centre": ("float64", "2"),
+    "spread": ("float64", "2"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +134,47 @@ def strangeness(familiar: Familiar, vectors: NDArray[np.float32]) -> NDArray[np.
     """How unlike anything labelled each vector is, in spreads, about 0 for known parts: float64 [n] from [n, D]."""
     result: NDArray[np.float64] = ((_both(familiar, vectors) - familiar.centre) / familiar.spread).sum(axis=1)
     return result
+
+
+def unlikeness(familiar: Familiar, vector: NDArray[np.float32]) -> float:
+    """How unlike anything labelled one vector float32 [D] is, in units of the limit: from 1 on it is unknown.
+
+    0 where there is no limit (not calibrated), never below; NaN for a vector with NaN.
+    """
+    if not np.isfinite(familiar.limit):
+        return 0.0
+    strange = float(strangeness(familiar, vector[None])[0])
+    # The limit lies far out in what is spread around 0; where held-out parts were nearly all one, it may not.
+    return max(0.0, strange / max(familiar.limit, LIMIT_LEAST))
+
+
+def to_arrays(familiar: Familiar) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Tensors and description of a file: all that `from_arrays` needs."""
+    tensors: dict[str, NDArray[Any]] = {name: getattr(familiar, name) for name in _SHAPES}
+    return tensors, {"format": FORMAT, "classes": list(familiar.classes), "limit": familiar.limit}
+
+
+def from_arrays(tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Familiar:
+    """What `to_arrays` described, from bytes that we do not trust.
+
+    Raises:
+        BadBundleError: another format, or contents that do not fit together.
+    """
+    if about.get("format") != FORMAT:
+        raise BadBundleError(f"familiar: format {about.get('format')!r}, expected {FORMAT!r}; learn again")
+    try:
+        classes, limit = tuple(str(name) for name in about["classes"]), float(about["limit"])
+        size = tensors["mean"].shape[0]
+        found = {name: (tensors[name].dtype.name, tensors[name].shape) for name in _SHAPES}
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadBundleError(f"familiar: damaged ({type(error).__name__}: {error}); learn again") from error
+    sizes = {"D": size, "C": len(classes), "2": 2}
+    expected = {name: (dtype, tuple(sizes[axis] for axis in axes)) for name, (dtype, axes) in _SHAPES.items()}
+    if found != expected or not all(np.isfinite(tensors[name]).all() for name in _SHAPES) or not np.isfinite(limit):
+        raise BadBundleError(f"familiar: arrays {found} and limit {limit}, expected finite ones of {expected}")
+    if not (tensors["spread"] > 0).all():
+        raise BadBundleError("familiar: a spread that is not positive; learn again")
+    return Familiar(classes=classes, limit=limit, **{name: tensors[name] for name in _SHAPES})
 
 
 def relative_distances(familiar: Familiar, vectors: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,8 +16,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_agent.errors import BadBundleError, RefusedError
+from edge_agent.learn import unknown
 from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead, from_arrays, probabilities, to_arrays
+from edge_agent.learn.unknown import Familiar
 
 # A golden set shows that a device computes the same; it is no test set. Three pictures of 224 x 224 are 450 KiB.
 GOLDEN_MAX = 16
@@ -120,6 +122,24 @@ def head_from_bytes(content: bytes, *, dimension: int) -> LinearHead:
     if head.dimension != dimension:
         raise BadBundleError(f"head: made for {head.dimension} features, the encoder gives {dimension}")
     return head
+
+
+def familiar_to_bytes(familiar: Familiar) -> bytes:
+    """The file of what a head's samples look like: the same bytes for the same."""
+    tensors, about = unknown.to_arrays(familiar)
+    return save(tensors, {_ABOUT: json.dumps(about, sort_keys=True)})
+
+
+def familiar_from_bytes(content: bytes, *, dimension: int) -> Familiar:
+    """Parse and check such a file.
+
+    Raises:
+        BadBundleError: damaged, of another dimension, NaN or infinity.
+    """
+    familiar = unknown.from_arrays(load(content, "familiar"), _about(content))
+    if len(familiar.mean) != dimension:
+        raise BadBundleError(f"familiar: made for {len(familiar.mean)} features, the encoder gives {dimension}")
+    return familiar
 
 
 def save(tensors: Vectors | Mapping[str, NDArray[Any]], about: dict[str, str] | None = None) -> bytes:

@@ -6,6 +6,7 @@
       head.safetensors  scores.safetensors   golden: file                  pictures and the vectors they must give
       golden.safetensors                     feature_code: file            how features become int8, see learn
       code.safetensors                       features, classes, thresholds, provenance, licences
+      familiar.safetensors                   familiar: file, or none       what is unlike anything that was labelled
 
 The bytes come from outside. So: length first, then structure, then each value within bounds; a field we do not know is
 ignored (a newer builder may say more), one we know must be right.
@@ -113,7 +114,8 @@ class Manifest:
     """One bundle. `created` is RFC 3339 UTC; `input_px` (height, width); `classes` in the order of the head.
 
     `trained_on` says whose pictures the head was solved on: "synthetic-line" for the default bundle, whose head knows
-    nobody's parts, "site" for pictures of the plant.
+    nobody's parts, "site" for pictures of the plant. `familiar`: what the head's samples look like, where enough were
+    held back to say from where on a part is unlike them.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Manifest:
     provenance: Provenance
     licences: tuple[str, ...]
     trained_on: str = "site"
+    familiar: BundleFile | None = None
 
     @property
     def networks(self) -> Mapping[str, BundleFile]:
@@ -159,7 +162,8 @@ class Manifest:
     @property
     def files(self) -> tuple[BundleFile, ...]:
         """Every file that belongs to the bundle, the manifest itself left out."""
-        return (*self.encoders.values(), self.head, self.golden, self.scores, self.feature_code)
+        always = (*self.encoders.values(), self.head, self.golden, self.scores, self.feature_code)
+        return always if self.familiar is None else (*always, self.familiar)
 
     def encoder(self, flavour: str) -> BundleFile:
         """The encoder file of a flavour.
@@ -187,7 +191,10 @@ def describe(content: bytes, name: str) -> BundleFile:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8."""
-    return canonical({"schema": SCHEMA, **asdict(manifest)})
+    value = {"schema": SCHEMA, **asdict(manifest)}
+    if manifest.familiar is None:
+        del value["familiar"]  # as bundles were written before there was such a file
+    return canonical(value)
 
 
 def from_bytes(content: bytes) -> Manifest:
@@ -245,6 +252,7 @@ def from_field(root: Field) -> Manifest:
         provenance=_provenance(root.get("provenance")),
         licences=tuple(item.text(TEXT) for item in root.get("licences").items(0, ENTRIES_MAX)),
         trained_on=root.get("trained_on").text(NAME),
+        familiar=file_of(root.get("familiar"), ARRAYS_MAX_BYTES) if "familiar" in root.value else None,
     )
     _check_agreement(manifest)
     return manifest

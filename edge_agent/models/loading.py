@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import BadBundleError
 from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.head import LinearHead
+from edge_agent.learn.unknown import Familiar
 from edge_agent.models import arrays, engines, network_golden
 from edge_agent.models.bundle import BundleFile, Manifest
 from edge_agent.models.encoder import MAP_NAME, VECTOR_NAME, Encoder, RuntimeOptions
@@ -33,7 +34,8 @@ Blob = Callable[[BundleFile], bytes]
 class LoadedModel:
     """An encoder with a head, ready to judge: everything in it belongs together and never changes.
 
-    `code` turns its features into the int8 that statistics are kept over.
+    `code` turns its features into the int8 that statistics are kept over; `familiar` knows what is unlike anything that
+    the head was made from, None where nothing does.
     """
 
     digest: str
@@ -42,6 +44,7 @@ class LoadedModel:
     encoder: Encoder = field(repr=False)
     head: LinearHead = field(repr=False)
     code: FeatureCode = field(repr=False)
+    familiar: Familiar | None = field(default=None, repr=False)
 
     @property
     def coder(self) -> str:
@@ -107,6 +110,7 @@ def check(
         _golden_of(manifest, contents[manifest.golden.name])
         _scores_of(manifest, contents[manifest.scores.name])
         _code_of(manifest, contents[manifest.feature_code.name])
+        _familiar_of(manifest, lambda file: contents[file.name])
     for file in manifest.networks.values():
         if file.sha256 not in vetted:
             _check_report(manifest, file.name, vet(contents[file.name]))
@@ -179,7 +183,10 @@ def load(
             f"bundle {digest[:12]}: its encoder has input, features, map channels {found}, its manifest {expected}"
         )
     code = _code_of(manifest, blob(manifest.feature_code))
-    return LoadedModel(digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head, code=code)
+    familiar = _familiar_of(manifest, blob)
+    return LoadedModel(
+        digest=digest, flavour=flavour, manifest=manifest, encoder=encoder, head=head, code=code, familiar=familiar
+    )
 
 
 def shares_network(manifest: AnyManifest, flavour: str, other: AnyModel | None) -> bool:
@@ -243,6 +250,12 @@ def _golden_of(manifest: Manifest, content: bytes) -> arrays.Golden:
 
 def _code_of(manifest: Manifest, content: bytes) -> FeatureCode:
     return arrays.code_from_bytes(content, dimension=manifest.features.dimension)
+
+
+def _familiar_of(manifest: Manifest, blob: Blob) -> Familiar | None:
+    if manifest.familiar is None:
+        return None
+    return arrays.familiar_from_bytes(blob(manifest.familiar), dimension=manifest.features.dimension)
 
 
 def _scores_of(manifest: Manifest, content: bytes) -> arrays.Vectors:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from edge_agent.clock import Clock, SystemClock, rfc3339
 from edge_agent.errors import AlreadyRunningError, BadBundleError, CorruptStoreError, TransientError
 from edge_agent.learn.head import LinearHead
+from edge_agent.learn.unknown import Familiar
 from edge_agent.models import arrays, bundle, engines, loading, manifests
 from edge_agent.models.bundle import BundleFile
 from edge_agent.models.encoder import RuntimeOptions
@@ -43,6 +44,7 @@ from edge_agent.models.vetting import VetReport
 from edge_agent.storage import lock_file, replace_file, storage_faults
 
 DEFAULT_FLAVOUR = "u8s8"
+FAMILIAR_FILE = "familiar.safetensors"
 BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
 
 
@@ -109,8 +111,10 @@ class ModelStore:
             with self.journal.told(self._step(Event.IMPORTED, manifest.name, digest, by)):
                 return self._keep(manifest, manifest_bytes, contents)
 
-    def with_head(self, digest: str, head: LinearHead, version: str) -> str:
-        """Stage the same encoder with another head: two small files and a manifest. Returns the new digest.
+    def with_head(self, digest: str, head: LinearHead, version: str, familiar: Familiar | None = None) -> str:
+        """Stage the same encoder with another head: a few small files and a manifest. Returns the new digest.
+
+        `familiar` is what the head's samples look like; what the base bundle knew of others is not taken over.
 
         Raises:
             BadBundleError: no such bundle, or the head does not fit its encoder.
@@ -124,6 +128,9 @@ class ModelStore:
         golden = loading.golden_of(base, self._blob)
         head_bytes = arrays.head_to_bytes(head)
         scores_bytes = arrays.scores_to_bytes(arrays.scores_of(head, golden))
+        contents = {base.head.name: head_bytes, base.scores.name: scores_bytes}
+        if familiar is not None:
+            contents[FAMILIAR_FILE] = arrays.familiar_to_bytes(familiar)
         manifest = replace(
             base,
             version=version,
@@ -136,12 +143,13 @@ class ModelStore:
             hold_below=head.hold_below,
             temperature=head.temperature,
             trained_on="site",
+            familiar=None if familiar is None else bundle.describe(contents[FAMILIAR_FILE], FAMILIAR_FILE),
         )
         manifest_bytes = bundle.to_bytes(manifest)
         # Read back what was written: a head that a gateway would refuse must not get a digest.
         loading.check_head(bundle.from_bytes(manifest_bytes), head_bytes)
         with self._writing():
-            return self._keep(manifest, manifest_bytes, {base.head.name: head_bytes, base.scores.name: scores_bytes})
+            return self._keep(manifest, manifest_bytes, contents)
 
     def activate(
         self, name: str, digest: str, runtime: RuntimeOptions, flavour: str = DEFAULT_FLAVOUR, *, by: str = GATEWAY

@@ -76,6 +76,7 @@ class EvidenceDesk:
             task=camera.recipes.get(frame.recipe or "", camera.model),
             held_bytes=frame.image.nbytes,
             likeness=functools.partial(perceptual_hash, frame.image),
+            unlikeness=inspection.unlikeness,
             encode=functools.partial(_encoded, frame.image, self._settings.keeping(frame.camera).format),
             heat=None if heat is None else functools.partial(encode_heat, heat),
             differs=differs,

@@ -106,7 +106,7 @@ def rules_of(camera: Camera, model: AnyModel, overridden: float | None) -> Rules
 def own_rules(camera: Camera, model: AnyModel) -> Rules:
     """The rules of any other model of a camera: the model's thresholds, the camera's looks and hysteresis."""
     fails_needed, looks = camera.n_of_m
-    rules = Rules(fails_needed=fails_needed, looks=looks, hysteresis=camera.hysteresis)
+    rules = Rules(fails_needed=fails_needed, looks=looks, hysteresis=camera.hysteresis, hold_unlike=camera.hold_unlike)
     if isinstance(model, LoadedNetwork) or uses_head(camera, model):
         manifest = model.manifest
         rules = dataclasses.replace(rules, threshold=manifest.threshold, hold_below=manifest.hold_below)
@@ -198,7 +198,7 @@ class LaneBook:
             return kept[1]
         if head:
             assessor: HeadAssessor | GoodOnlyAssessor = HeadAssessor(
-                model.head, model.manifest.features.map_slice.start, ground.heat_from
+                model.head, model.manifest.features.map_slice.start, ground.heat_from, model.familiar
             )
         else:
             # No camera's name has a dot: the file of a further model is nobody else's.

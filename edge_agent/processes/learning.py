@@ -94,7 +94,7 @@ def learn(name: str, ground: Ground) -> Pass:
         return Pass(model=name, result=Result.UNLEARNABLE, samples=len(book.entries), reason=str(error))
     laps.lap("solve")
     version = "head-" + rfc3339(ground.clock.utc_s()).replace(":", "").replace("-", "").lower().replace(".", "-")
-    found = put_forward(name, ground.store.with_head(active, taught.head, version[:64]), ground)
+    found = put_forward(name, ground.store.with_head(active, taught.head, version[:64], taught.familiar), ground)
     laps.lap("gate")
     # Last: a pass that was killed before is made again.
     keep_book(name, book, ground.state_dir)

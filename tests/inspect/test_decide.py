@@ -147,3 +147,29 @@ def test_a_camera_can_have_its_own_thresholds_and_the_other_follows():
 def test_rules_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
         Rules(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("unlikeness", "hold_unlike", "verdict"),
+    [
+        (None, 1.0, Verdict.PASS),
+        (0.99, 1.0, Verdict.PASS),
+        (1.0, 1.0, Verdict.HOLD),
+        (math.nan, 1.0, Verdict.HOLD),
+        (50.0, None, Verdict.PASS),
+    ],
+)
+def test_a_part_unlike_anything_known_passes_unless_the_camera_wants_it_held(unlikeness, hold_unlike, verdict):
+    look = Assessment(label="ok", score=0.1, unlikeness=unlikeness)
+
+    decision, memory = decide(look, Rules(hold_unlike=hold_unlike), Memory())
+
+    assert decision.verdict is verdict
+    assert (decision.reason is HoldReason.UNSURE) == (verdict is Verdict.HOLD)
+    assert memory == Memory()
+
+
+def test_a_defect_fails_however_unlike_it_is():
+    decision, _ = decide(Assessment(label="pit", score=0.9, unlikeness=9.0), Rules(hold_unlike=1.0), Memory())
+
+    assert decision.verdict is Verdict.FAIL

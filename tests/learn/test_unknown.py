@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_agent.errors import RefusedError
+from edge_agent.errors import BadBundleError, RefusedError
 from edge_agent.inspect.scoring import auroc
 from edge_agent.learn.feature_code import FeatureCode, decode, encode
 from edge_agent.learn.statistics import empty, merge, sums
@@ -12,8 +12,11 @@ from edge_agent.learn.unknown import (
     VARIANCE_FLOOR,
     calibrated,
     fit_familiar,
+    from_arrays,
     relative_distances,
     strangeness,
+    to_arrays,
+    unlikeness,
 )
 
 DIMENSION = 10
@@ -122,3 +125,44 @@ def test_features_that_never_change_do_no_harm():
     vectors[:, 3] = 5.0
     familiar = fit_familiar(summed(vectors, labels), CODE)
     assert np.isfinite(relative_distances(familiar, samples(2, 50)[0])).all()
+
+
+def test_unlikeness_is_one_at_the_limit_and_says_nothing_before_there_is_one(known):
+    fitted = calibrated(known, *samples(2, 300))
+    vectors, _ = samples(3, 300, (0, 1, 2, 3))
+
+    found = np.array([unlikeness(fitted, vector) for vector in vectors])
+
+    assert ((found >= 1) == (strangeness(fitted, vectors) >= fitted.limit)).all()
+    assert found.min() >= 0
+    assert unlikeness(known, vectors[0]) == 0
+
+
+def test_what_is_familiar_comes_back_from_its_arrays_the_same(known):
+    fitted = calibrated(known, *samples(2, 300))
+
+    again = from_arrays(*to_arrays(fitted))
+
+    vectors, _ = samples(3, 50)
+    assert (strangeness(again, vectors) == strangeness(fitted, vectors)).all()
+    assert (again.classes, again.limit) == (fitted.classes, fitted.limit)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors, about: about.pop("format"), "format"),
+        (lambda tensors, about: about.update(limit="far"), "damaged"),
+        (lambda tensors, about: about.update(limit=float("inf")), "finite"),
+        (lambda tensors, about: tensors.pop("levels"), "damaged"),
+        (lambda tensors, about: tensors.update(mean=tensors["mean"][1:]), "expected"),
+        (lambda tensors, about: tensors.update(shares=tensors["shares"] * np.nan), "finite"),
+        (lambda tensors, about: tensors.update(spread=np.zeros(2)), "positive"),
+    ],
+)
+def test_arrays_that_were_altered_are_refused(known, change, words):
+    tensors, about = to_arrays(calibrated(known, *samples(2, 300)))
+    change(tensors, about)
+
+    with pytest.raises(BadBundleError, match=words):
+        from_arrays(tensors, about)
