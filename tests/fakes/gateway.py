@@ -26,7 +26,7 @@ from edge_agent.processes.live import fresh_json
 from tests.waiting import until
 
 START_S = 30.0
-LOCKS = {"run": "supervisor.lock", "inspect": "inspect.lock", "sync": "sync.lock", "learn": "learn.lock"}
+LOCKS = {"run": "supervisor.lock"} | {name: f"{name}.lock" for name in ("inspect", "sync", "learn", "finetune")}
 ENTERPRISE, PLANT, GATEWAY = "acme", "lyon", "gw-07"
 PREFIX = f"{ENTERPRISE}/{PLANT}/ev1/{GATEWAY}/"
 # One thread and one flavour whatever the machine; numbers often, so that tests need not wait for them.

@@ -1,10 +1,7 @@
 """Labels become a trained encoder by real processes: on request and at night, resumed, cancelled, within its budgets."""
 
+import contextlib
 import datetime
-import json
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -82,17 +79,17 @@ def training(gateway):
 def child_of(gateway):
     """The pid of the child that trains for this gateway."""
     words = str(folder(gateway).job).encode()
+    return until(lambda: next((pid for pid in pids() if words in command_line(pid)), None), 30)
 
-    def find():
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and words in (entry / "cmdline").read_bytes():
-                    return int(entry.name)
-            except OSError:
-                continue
-        return None
 
-    return until(find, 30)
+def pids():
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def command_line(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def test_labels_become_a_candidate_with_an_encoder_of_its_own_that_the_gate_rules_on(labelled):
@@ -120,3 +117,107 @@ def test_labels_become_a_candidate_with_an_encoder_of_its_own_that_the_gate_rule
     gateway.launch("finetune")
     assert gateway.wait("finetune") == 0
     assert "0 new labels since the last run" in news(gateway).reason
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was_and_a_cancel_ends_it_within_a_second(labelled):
+    gateway = labelled(epochs=MANY_EPOCHS)
+    gateway.launch("finetune")
+    until(lambda: training(gateway), 60)
+    child = child_of(gateway)
+    gateway.kill("finetune")
+    until(lambda: not command_line(child))  # it dies with its parent
+
+    assert news(gateway).state == "waiting"
+    assert "interrupted" in news(gateway).reason
+    order = folder(gateway).order()
+    gateway.launch("finetune")
+    until(lambda: training(gateway), 60)
+    assert folder(gateway).order().begun_utc_s == order.begun_utc_s
+    assert "finetune=resume" in gateway.log
+
+    child = child_of(gateway)
+    asked = gateway.cli("finetune", "--cancel", "--by", "ana")
+    answered_s = time.monotonic()
+    until(lambda: not command_line(child))
+    # Within a second, by design; a machine that is busy with other tests gets one more.
+    assert time.monotonic() - answered_s < 2.0
+    assert asked.returncode == 0
+    assert gateway.wait("finetune") == 0
+    assert news(gateway).state == "cancelled"
+    assert (folder(gateway).order(), folder(gateway).job.exists()) == (None, False)
+    assert folder(gateway).handed() is None
+
+
+def test_started_and_cancelled_over_mqtt_told_on_learn_is_and_labels_are_learned_meanwhile(labelled, witness):
+    gateway = labelled(enabled=False, epochs=MANY_EPOCHS, window=closed_window()).start()
+
+    witness.command("finetune", "go", action="start")
+    until(lambda: witness.acks("finetune", "go")[-1:] == ["successful"])
+    until(lambda: (witness.latest("learn/is") or {"models": [{"state": ""}]})["models"][0]["state"] == "training", 60)
+    told = until(lambda: training(gateway), 60)
+    assert (told.epochs, told.steps > 0) == (MANY_EPOCHS, True)
+    assert "fine-tuning surface: training, epoch " in gateway.cli("status", "--once").stdout
+    before = gateway.log.count("pass=learn")
+    witness.command("learn", "now")
+    until(lambda: gateway.log.count("pass=learn") > before, 30)
+
+    witness.command("finetune", "stop", action="cancel")
+    until(lambda: witness.latest("learn/is")["models"][0]["state"] == "cancelled")
+    assert news(gateway).reason
+
+
+def test_outside_of_its_window_it_waits_and_says_when_it_opens(labelled):
+    gateway = labelled(window=closed_window())
+    gateway.launch("finetune")
+    assert gateway.wait("finetune") == 0
+
+    assert news(gateway).state == "waiting"
+    assert "due; waits for its window" in news(gateway).reason
+    assert news(gateway).opens_utc_s > time.time()
+    assert "waits for its window" in gateway.cli("finetune").stdout
+    assert folder(gateway).order() is None
+
+
+def closed_window():
+    """Two hours that begin three hours from now."""
+    begin = datetime.datetime.now().astimezone() + datetime.timedelta(hours=3)
+    return f"{begin:%H:%M}-{begin + datetime.timedelta(hours=2):%H:%M}"
+
+
+def test_too_little_memory_pauses_it_with_the_reason_and_it_goes_on_when_there_is_enough(labelled):
+    gateway = labelled(epochs=MANY_EPOCHS, budgets={**BUDGETS, "available_bytes": 2**39})
+    gateway.launch("finetune")
+    until(lambda: (found := news(gateway)) and found.state == "paused", 60)
+    assert "memory available" in news(gateway).reason
+    until(lambda: state_of(child_of(gateway)) == "T")
+    gateway.kill("finetune")
+
+    gateway.settings["learning"]["fine_tuning"]["budgets"]["available_bytes"] = 0
+    gateway.write()
+    gateway.launch("finetune")
+    until(lambda: training(gateway), 60)
+
+
+def state_of(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_fault_of_the_disk_or_a_damaged_picture_is_told_and_costs_nothing_else(labelled):
+    gateway = labelled()
+    pictures = sorted((gateway.state / "evidence" / "open").rglob("*.png"))
+    pictures[0].write_bytes(b"not a picture")
+    gateway.settings["storage"]["min_free_bytes"] = 2**40
+    gateway.write()
+
+    gateway.launch("finetune")
+    assert gateway.wait("finetune") == 0
+    assert news(gateway).state == "failed"
+    assert "MiB stay free" in news(gateway).reason
+    assert (folder(gateway).order(), folder(gateway).job.exists()) == (None, False)
+
+    gateway.settings["storage"]["min_free_bytes"] = 0
+    gateway.write()
+    gateway.launch("finetune")
+    assert gateway.wait("finetune") == 0
+    assert news(gateway).state == "done", gateway.log
+    assert "skipped reason=" in gateway.log
