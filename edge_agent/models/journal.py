@@ -58,6 +58,7 @@ class Event(str, enum.Enum):
     KEPT = "kept"  # its probation is over: it stays
     ROLLED_BACK = "rolled-back"  # it is active again, in place of `from`
     ACTIVATED = "activated"  # it was made active without a trial
+    LEARNED = "learned"  # a camera (`name`) knows its good parts: what it learned on this encoder (`digest`) judges
     FAILED = "failed"  # the step that the line before tells of could not be carried out
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import BadBundleError, RefusedError, TransientError
 from edge_agent.inspect.goodonly import PARTS_MAX, GoodOnlyState, from_arrays, to_arrays
+from edge_agent.models.journal import GATEWAY, Event, Journal, Step
 from edge_agent.storage import replace_file, storage_faults
 
 log = logging.getLogger(__name__)
@@ -18,10 +20,12 @@ FILE_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class GoodOnlyFiles:
-    """The files under `folder` (STATE/good-only)."""
+    """The files under `folder` (STATE/good-only). `journal`, where given, is told when a camera has learned."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal: Journal | None = None, clock: Clock | None = None) -> None:
         self._folder = folder
+        self._journal = journal
+        self._clock = clock or SystemClock()
         with storage_faults(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -47,8 +51,20 @@ class GoodOnlyFiles:
             tensors, metadata = to_arrays(state)
             replace_file(self._path(camera), save(tensors, metadata))
             log.info("camera=%s good_only=learned parts=%d", camera, state.wanted)
+            if self._journal is not None:
+                self._journal.write(self._step(camera, state))
         except TransientError as error:
             log.warning("camera=%s good_only=unsaved reason=%s", camera, error)
+
+    def _step(self, camera: str, state: GoodOnlyState) -> Step:
+        return Step(
+            event=Event.LEARNED,
+            name=camera,
+            digest=state.encoder,
+            by=GATEWAY,
+            at_utc_s=self._clock.utc_s(),
+            reasons=(f"{state.wanted} good parts",),
+        )
 
     def forget(self, camera: str) -> None:
         """Learn this camera anew from its next parts."""

@@ -25,6 +25,7 @@ from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import Heat, InspectLoop
 from edge_agent.line.exchange import Exchange
 from edge_agent.models.finetune.right_of_way import WAY_SOCKET, Judging
+from edge_agent.models.journal import Journal
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.addresses import Addresses
 from edge_agent.processes.alarm_desk import AlarmDesk
@@ -143,7 +144,7 @@ class _Process:
             identities=identities,
             evidence=self._evidence,
             models=models,
-            book=LaneBook(GoodOnlyFiles(state_dir / "good-only")),
+            book=LaneBook(GoodOnlyFiles(state_dir / "good-only", Journal(state_dir / "models"), clock)),
             counters=counters,
             desk=self._desk,
             clock=clock,
