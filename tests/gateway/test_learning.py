@@ -8,7 +8,8 @@ from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource
 from edge_agent.evidence.store import EvidenceStore
 from edge_agent.models.store import ModelStore
-from edge_agent.processes.learn_request import asked_ns
+from edge_agent.processes.learn_request import ask, asked_ns
+from edge_agent.records import KeepReason
 from tests.gateway.conftest import picture, save
 from tests.waiting import until
 
@@ -54,10 +55,9 @@ def test_labels_become_a_head_that_the_running_gateway_uses_and_a_second_pass_ha
 
     imported = gateway.cli("evidence", "import", taught(ground / "labelled"), "--by", "ana", "--task", "surface")
     assert imported.returncode == 0, imported.stdout + imported.stderr
-    said = learn(gateway)
-
-    assert "result=in-force" in said
-    assert active(gateway) != before
+    # The import asked for it: the supervisor starts the process that learns.
+    until(lambda: "pass=learn result=in-force" in gateway.log)
+    until(lambda: active(gateway) != before)
     until(lambda: witness.latest("model/is")["models"][0]["active"] == active(gateway))
     save(parts / "after-bad.png", spotted(2))
     save(parts / "after-good.png", picture(3))
@@ -68,9 +68,11 @@ def test_labels_become_a_head_that_the_running_gateway_uses_and_a_second_pass_ha
     assert judged["after-good.png"]["verdict"] == "PASS"
     assert judged["after-bad.png"]["model"] == active(gateway)
 
-    now = active(gateway)
-    assert "result=nothing-new" in learn(gateway)
+    now, process = active(gateway), gateway.pid("learn")
+    ask(gateway.state)
+    until(lambda: "result=nothing-new" in gateway.log)
     assert active(gateway) == now
+    assert gateway.pid("learn") == process  # it had stayed for the next label
 
 
 def test_a_part_is_labelled_over_mqtt_by_the_id_of_its_inspection_once_however_often_it_comes(
@@ -139,6 +141,33 @@ def test_labels_that_make_it_worse_on_the_sealed_parts_are_refused_by_the_gate(g
     assert "result=refused" in said
     assert "right answers" in said or "defects found" in said
     assert active(gateway) == good
+
+
+def test_a_part_unlike_anything_taught_is_kept_for_a_label_and_held_where_the_camera_wants_that(
+    gateway_with, witness, ground
+):
+    parts = ground / "parts"
+    parts.mkdir()
+    camera = {"source": f"folder:{parts}?watch=1", "fps": 20, "mode": "trained", "health": [], "hold_unlike": 1}
+    keeping = {"min_free_bytes": 0, "keep": ["unlike"], "alike_bits": None, "unlike_from": 1}
+    gateway = gateway_with({"top": camera}, evidence=keeping).start()
+    before = active(gateway)
+    assert gateway.cli("evidence", "import", taught(ground / "a", count=60), "--by", "ana").returncode == 0
+    until(lambda: active(gateway) != before)
+    until(lambda: witness.latest("model/is")["models"][0]["active"] == active(gateway))
+
+    strange = np.full((32, 32, 3), (250, 20, 120), np.uint8)
+    strange[::2] = (10, 240, 30)
+    save(parts / "known.png", picture(5))
+    save(parts / "strange.png", strange)
+
+    kept = until(lambda: [sample for sample in _samples(gateway) if sample.camera == "top"])
+    judged = until(
+        lambda: {part["part"]: part for part in witness.said("insp/top")} if len(witness.parts("top")) == 2 else None
+    )
+    assert [(sample.part, sample.kept) for sample in kept] == [("strange.png", (KeepReason.UNLIKE,))]
+    assert judged["known.png"]["verdict"] == "PASS"
+    assert judged["strange.png"]["verdict"] != "PASS"
 
 
 def _samples(gateway):
