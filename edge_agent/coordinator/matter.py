@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+import safetensors.numpy
 
 from edge_agent.coordinator.aggregate import sums
-from edge_agent.coordinator.aggregate.layout import Layout, Vector, flatten, layout_of
+from edge_agent.coordinator.aggregate.layout import Arrays, Layout, Vector, flatten, layout_of
 from edge_agent.coordinator.aggregate.method import Method, State, average_of
 from edge_agent.coordinator.aggregate.robust import Rows, Rule
 from edge_agent.coordinator.aggregate.weights import Weight
@@ -258,13 +259,18 @@ class DeltaMatter:
         state = self.method.init(trained) if self.state is None else state_from_bytes(self.state)
         average = average_of(self.layout, mean, count=count, population=max(population, count))
         after, state = self.method.apply(trained, state, average)
-        return Solved(model=files.save(model | after), state=state_to_bytes(state))
+        return Solved(model=model_to_bytes(model | after), state=state_to_bytes(state))
+
+
+def model_to_bytes(model: Arrays) -> bytes:
+    """A model as a safetensors file: the same bytes for the same arrays, and scalars stay scalars."""
+    return safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in model.items()})
 
 
 def state_to_bytes(state: State) -> bytes:
     """What a server remembers, as a file: the same bytes for the same state."""
     arrays = {f"{slot}:{name}": array for slot in sorted(state.slots) for name, array in state.slots[slot].items()}
-    return files.save({"step": np.array([state.step], np.int64), **arrays})
+    return model_to_bytes({"step": np.array([state.step], np.int64), **arrays})
 
 
 def state_from_bytes(content: bytes) -> State:

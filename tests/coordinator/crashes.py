@@ -65,12 +65,9 @@ def play(root, task, kind, steps, monkeypatch=None):
     place = storage.place_files
     if monkeypatch is not None:
         monkeypatch.setattr(storage, "place_files", lambda *given, **named: steps.step(lambda: place(*given, **named)))
-        # A killed process leaves its writes to the kernel: what a flush adds matters to a power cut only, and takes
-        # nine tenths of the time.
+        # A killed process leaves its writes to the kernel: what a flush adds matters to a power cut only.
         monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     scene = Scene(root, clock=FakeClock(), wrap=steps.wrap, keep_sums_every=2)
-    if monkeypatch is not None:
-        scene.raw.execute("PRAGMA synchronous=OFF")
     try:
         if task not in scene.ledger.tasks() or not {gateway.name for gateway in scene.ledger.gateways()}.issuperset(
             GATEWAYS

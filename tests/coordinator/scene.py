@@ -9,24 +9,25 @@ from edge_agent.coordinator.aggregate import robust
 from edge_agent.coordinator.aggregate.averaging import fed_avg_m, fed_buff
 from edge_agent.coordinator.clerk import Clerk
 from edge_agent.coordinator.ledger import NAME, Ledger, Task
-from edge_agent.coordinator.matter import DeltaMatter, StatisticsMatter
+from edge_agent.coordinator.matter import DeltaMatter, StatisticsMatter, model_to_bytes
 from edge_agent.coordinator.payloads import Payloads
 from edge_agent.coordinator.rounds import Claim
 from edge_agent.coordinator.tables import MIGRATIONS
 from edge_agent.federate import delta_code, statistics_code
 from edge_agent.learn.feature_code import FeatureCode
 from edge_agent.learn.statistics import sums
-from edge_agent.models import arrays as files
 from tests.fakes.clock import FakeClock
 
 FEATURES = 6
 ENCODER = "e" * 64
 CODE = FeatureCode(offset=np.zeros(FEATURES, np.float32), step=np.full(FEATURES, 0.1, np.float32))
-MODEL = files.save(
+MODEL = model_to_bytes(
     {
         "conv.weight": np.ones((4, 3), np.float32),
         "head.weight": np.zeros(5, np.float32),
         "bn.running_mean": np.ones(2, np.float32),
+        "bn.num_batches_tracked": np.array(7),
+        "scale.weight": np.float32(2.0),
     }
 )
 FIRST = hashlib.sha256(MODEL).hexdigest()
@@ -58,6 +59,7 @@ class Scene:
         self.clock = clock or FakeClock()
         root.mkdir(parents=True, exist_ok=True)
         self.raw = storage.open_database(root / NAME, MIGRATIONS)
+        self.raw.execute("PRAGMA synchronous=OFF")  # nobody cuts the power in these tests; flushes are most of the time
         self.ledger = Ledger(wrap(self.raw), root / NAME)
         self.payloads = Payloads(root / "payloads")
         self.clerk = Clerk(

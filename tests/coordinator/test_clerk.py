@@ -86,6 +86,7 @@ def test_a_delta_round_moves_the_model_and_leaves_norms_where_they_were(scene):
     state = whole_round(scene, "steps", "delta", GATEWAYS[:2])
     model = files.load(scene.model("steps"), "model")
     assert (model["bn.running_mean"] == 1).all()
+    assert (model["bn.num_batches_tracked"].shape, model["scale.weight"].shape) == ((), ())
     assert not (model["conv.weight"] == 1).all()
     assert scene.ledger.base("steps") == scene.ledger.release("steps").model != state.terms.bases[0]
     again = whole_round(scene, "steps", "delta", GATEWAYS[:2])
