@@ -42,7 +42,7 @@ from tests.bench.gateway import default_model
 from tests.bench.report import Options, Progress, run_bench
 
 PLANTS, QUICK_PLANTS = 2, 1
-PICTURES, QUICK_PICTURES = 40, 20
+PICTURES, QUICK_PICTURES = 40, 12
 RUNS, QUICK_RUNS = 3, 2
 CLEAN_FRAMES, QUICK_CLEAN_FRAMES = 21_000, 6_000
 WITHIN = 4_000
