@@ -4,7 +4,7 @@
 
 The bundle is the one that `edge-agent models build` makes. The f1 are those of heads with the default ridge, so that
 nothing but the codec differs between them; split=test is not looked at. Deltas are synthetic (heavy-tailed, layers of
-different size, 1.5 million parameters); what they cost in accuracy is `finetune_rounds`' to say.
+different size, 1.5 million parameters) and, with --job, those of a fine-tuning run; what they cost in accuracy is `finetune_rounds`' to say.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+import onnx
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from edge_agent.capture.picture import read_picture
@@ -65,6 +67,9 @@ class Held:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", choices=SETS, help="only this set (may be given again)")
+    parser.add_argument(
+        "--job", type=Path, metavar="DIR", help="also the delta of this fine-tuning run (its job folder)"
+    )
     parser.add_argument("--views", type=int, choices=(1, 2, 4), default=1, help="turns of each part (default 1)")
 
 
@@ -76,7 +81,10 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
         for name in names:
             plants, held = _sums(model, options, name, progress)
             found[name] = _set(statistics_code.base_of(model.coder), plants, held)
-    return {"set": names, "views": options.given.views, "statistics": found, "delta": _deltas(options), "runs": 1}
+    deltas = {"synthetic": _delta(_synthetic(), options)}
+    if options.given.job is not None:
+        deltas["fine-tuned"] = _delta(_fine_tuned(options.given.job), options)
+    return {"set": names, "views": options.given.views, "statistics": found, "delta": deltas, "runs": 1}
 
 
 def _model(directory: Path, progress: Progress) -> LoadedModel:
@@ -152,12 +160,23 @@ def _mode(
     }
 
 
-def _deltas(options: Options) -> dict[str, Any]:
+def _synthetic() -> dict[str, NDArray[np.float32]]:
     chance = np.random.default_rng(0)
-    delta: dict[str, NDArray[np.float32]] = {
+    return {
         f"{name}.weight": (chance.standard_t(4, shape) * 10.0 ** -(3 + place % 3)).astype(np.float32)
         for place, (name, shape) in enumerate(LAYERS.items())
     }
+
+
+def _fine_tuned(job: Path) -> dict[str, NDArray[np.float32]]:
+    """What the run made of the encoder's weights so far."""
+    model = onnx.load(job / "base.onnx")
+    base = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    now = safetensors.numpy.load_file(job / "checkpoint.safetensors")
+    return {name: now[f"weight/{name}"] - array for name, array in base.items() if f"weight/{name}" in now}
+
+
+def _delta(delta: dict[str, NDArray[np.float32]], options: Options) -> dict[str, Any]:
     shapes = {name: array.shape for name, array in delta.items()}
     raw = sum(array.nbytes for array in delta.values())
     found: dict[str, Any] = {"parameters": raw // 4, "bytes_float32": raw}

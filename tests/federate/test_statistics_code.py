@@ -209,6 +209,24 @@ def test_other_bytes_are_refused(tail):
             code.from_bytes(content, base=BASE)
 
 
+@pytest.mark.parametrize("levels", [0, 127])
+def test_reading_takes_no_more_memory_than_it_says(levels):
+    size = 512
+    content = code.to_bytes(code.share(BASE, statistics(50, size), levels=levels))
+    tracemalloc.start()
+    try:
+        code.from_bytes(content, base=BASE)
+        assert tracemalloc.get_traced_memory()[1] < code.PEAK_BYTES * size**2 + len(content) + 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_file_cannot_ask_for_a_larger_matrix_than_the_encoder_has():
+    with pytest.raises(BadContributionError, match="an encoder of 20 features, expected 784"):
+        code.from_bytes(WRITTEN, base=BASE, encoder_features=784)
+    assert code.from_bytes(WRITTEN, base=BASE, encoder_features=20).encoder_features == 20
+
+
 def test_another_base_and_another_format_are_named():
     with pytest.raises(BadContributionError, match="made with coder 5e5e5e5e5e5e, the round wants 777777777777"):
         code.from_bytes(WRITTEN, base="77" * 32)
