@@ -154,6 +154,8 @@ def test_a_model_is_activated_by_command_between_two_frames_and_rolled_back_once
     assert in_use(witness) == (first, second)
     assert witness.judged_by("top") == [first, second, first]
     until(lambda: without_gaps(witness.parts("top")))
+    told = [(step["event"], step["digest"]) for step in gateway.report("models", "history") if "tests" in step["by"]]
+    assert told == [("activated", second), ("rolled-back", first)]
 
 
 def test_a_model_is_activated_by_the_command_line_between_two_frames_and_rolled_back(gateway, digests, witness):
