@@ -72,14 +72,14 @@ def distances(given):
     return {"distances": found, "order": np.array([int(content["metrics"]["place"]) for content in order])}
 
 
-def cost(count, size):
+def cost(count, size, label):
     """Peak memory above what imports take, CPU and wall seconds; the updates are held as messages, as Flower does."""
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     generator = np.random.default_rng(0)
     update = (generator.standard_normal(size) * 1e-3).astype(np.float32)
-    replies = [reply({"w": update}, number + 1) for number in range(count)]
+    replies = [reply({"w": np.roll(update, number)}, number + 1) for number in range(count)]
     cpu_s, wall_s = time.process_time(), time.monotonic()
-    flower.FedAvg().aggregate_train(1, replies)
+    STRATEGIES[label]().aggregate_train(1, replies)
     cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"mib": (peak_kib - before_kib) / 1024, "cpu_s": cpu_s, "wall_s": wall_s}
@@ -88,7 +88,7 @@ def cost(count, size):
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "cost":
-        print(json.dumps(cost(int(rest[0]), int(rest[1]))))
+        print(json.dumps(cost(int(rest[0]), int(rest[1]), rest[2])))
     else:
         with np.load(rest[0]) as file:
             source = dict(file)

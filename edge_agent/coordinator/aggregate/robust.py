@@ -20,8 +20,8 @@ from edge_agent.coordinator.aggregate import sums
 from edge_agent.coordinator.aggregate.weights import Weight
 from edge_agent.errors import RefusedError
 
-# Numbers in a tile of all contributions together: 16 MiB in float64.
-TILE_NUMBERS = 2**21
+# Numbers in a tile of all contributions together: 8 MiB in float64, of which a rule holds a few.
+TILE_NUMBERS = 2**20
 
 Mean = NDArray[np.float64]
 Rule = Callable[["Rows", Sequence[Weight]], Mean]
