@@ -19,6 +19,7 @@ from edge_agent.learn.book import Book, withdraw
 from edge_agent.learn.feature_code import Codes, FeatureCode
 from edge_agent.learn.gate import Judged
 from edge_agent.learn.head import LinearHead, defect_scores, logits
+from edge_agent.learn.personal import ALPHAS, choose_alpha
 from edge_agent.learn.solve import (
     Spectrum,
     calibrate,
@@ -28,7 +29,7 @@ from edge_agent.learn.solve import (
     held_out_error,
     spectrum,
 )
-from edge_agent.learn.statistics import Statistics, sums
+from edge_agent.learn.statistics import Statistics, merge, sums, times
 from edge_agent.learn.unknown import Familiar, calibrated, fit_familiar
 
 HELD_SHARE = 0.2
@@ -40,7 +41,8 @@ HELD_MIN = 10
 class Taught:
     """A candidate head and how it came about. `held` samples calibrated it, 0: it was calibrated on what taught it.
 
-    `familiar` says what is unlike all of them; None where too few were held back to say from where on.
+    `familiar` says what is unlike all of them; None where too few were held back to say from where on. `alpha` is the
+    weight of the plant's own samples beside the fleet's; None without a fleet.
     """
 
     head: LinearHead = field(repr=False)
@@ -49,15 +51,25 @@ class Taught:
     views: int
     ridge: float
     familiar: Familiar | None = field(default=None, repr=False)
+    alpha: int | None = None
 
 
-def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes: Sequence[str]) -> Taught:
+def teach(
+    book: Book,
+    groups: Mapping[str, str],
+    code: FeatureCode,
+    good_classes: Sequence[str],
+    fleet: Statistics | None = None,
+) -> Taught:
     """The head of these samples. `groups` names the physical group of each, so that kin stay on one side.
+
+    With the sums of a `fleet`, made by the same coder, the head is of both; how much the own samples weigh, the
+    held-back ones say (learn/personal.py).
 
     Raises:
         RefusedError: too few samples or classes to tell anything apart; the message says what to label.
     """
-    check_enough(book.total)
+    check_enough(book.total if fleet is None else merge((fleet, book.total)))
     held = [entry.sample for entry in book.entries if is_held(groups[entry.sample])]
     teaching = withdraw(book, held)
     if len(held) < HELD_MIN or set(teaching.total.classes) != set(book.total.classes):
@@ -65,8 +77,11 @@ def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes
     chosen = set(held)
     judged = [row for row, entry in enumerate(book.entries) if not chosen or entry.sample in chosen]
     codes, labels = book.codes[judged][:, 0], [book.entries[row].label for row in judged]
-    tries = [_try(teaching, views, codes, labels) for views in sorted({1, book.views})]
-    best = min(tries, key=lambda found: found.error)
+    if fleet is None:
+        tries = [_try(teaching, views, codes, labels) for views in sorted({1, book.views})]
+        best = min(tries, key=lambda found: found.error)
+    else:
+        best = _beside(fleet, teaching, codes, labels, held_back=bool(held))
     good = [name for name in good_classes if name in best.source.classes]
     head = calibrate(head_of(best.source, best.ridge, good, code), vectors_of(code, codes), labels)
     familiar = None
@@ -74,7 +89,13 @@ def teach(book: Book, groups: Mapping[str, str], code: FeatureCode, good_classes
     if held:
         familiar = calibrated(fit_familiar(best.statistics, code), vectors_of(code, codes), labels)
     return Taught(
-        head=head, samples=len(book.entries), held=len(held), views=best.views, ridge=best.ridge, familiar=familiar
+        head=head,
+        samples=len(book.entries),
+        held=len(held),
+        views=best.views,
+        ridge=best.ridge,
+        familiar=familiar,
+        alpha=best.alpha,
     )
 
 
@@ -85,6 +106,7 @@ class _Try:
     ridge: float
     views: int
     error: float
+    alpha: int | None = None
 
 
 def _try(teaching: Book, views: int, codes: Codes, labels: Sequence[str]) -> _Try:
@@ -93,6 +115,24 @@ def _try(teaching: Book, views: int, codes: Codes, labels: Sequence[str]) -> _Tr
     ridge, source = choose_ridge_left_out(statistics, seen, teaching.labels), spectrum(statistics)
     error = held_out_error(source, ridge, codes, labels)
     return _Try(statistics=statistics, source=source, ridge=ridge, views=views, error=error)
+
+
+def _beside(fleet: Statistics, teaching: Book, codes: Codes, labels: Sequence[str], *, held_back: bool) -> _Try:
+    """Fleet and plant together, the plant with the weight that the held-back samples ask for."""
+    # Without samples that were held back nothing can be chosen. A class that the fleet has never seen is the plant's to
+    # teach, whatever its weight.
+    alphas: tuple[int, ...] = ALPHAS if held_back else (1,)
+    if not set(teaching.total.classes) <= set(fleet.classes):
+        alphas = tuple(alpha for alpha in alphas if alpha)
+    found = choose_alpha(fleet, teaching.total, codes, labels, alphas=alphas)
+    return _Try(
+        statistics=merge((fleet, times(teaching.total, found.alpha))),
+        source=found.source,
+        ridge=found.ridge,
+        views=teaching.views,
+        error=held_out_error(found.source, found.ridge, codes, labels),
+        alpha=found.alpha,
+    )
 
 
 def judge(

@@ -3,6 +3,8 @@
     STATE/statistics/MODEL/CODER.book             CODER: the start of a hash of encoder file and feature code
     STATE/statistics/MODEL/sealed/CODER.book      the same of the hold-out, for the gate: seen once, not for each head
 
+    STATE/statistics/MODEL/CODER.base             sums of a fleet, brought in by a person: heads are solved from both
+
 A book belongs to one coder. While a fine-tuned encoder is on trial both are needed: labels go on teaching the head in
 force, and the trial's own book is there when it wins.
 """
@@ -24,6 +26,7 @@ from edge_agent.evidence.views import GateView, LearnerView, Lesson
 from edge_agent.learn.book import Book, Entry, new_book, put, relabel, withdraw
 from edge_agent.learn.book_file import UnusableBookError, read_book, write_book
 from edge_agent.learn.feature_code import Codes
+from edge_agent.learn.statistics import Statistics
 from edge_agent.models.coding import code_picture
 from edge_agent.models.loading import LoadedModel
 from edge_agent.storage import storage_faults
@@ -60,6 +63,16 @@ def book_of(name: str, model: LoadedModel, state_dir: Path, side: Side = Side.OP
         return new_book(model.coder, model.code.dimension, VIEWS[side])
 
 
+def kept_book(name: str, coder: str, state_dir: Path) -> Book:
+    """The book of a coder as it lies on disk.
+
+    Raises:
+        UnusableBookError: there is none, or it is damaged: nothing has been learned with this encoder yet.
+        TransientError, StorageReadOnlyError.
+    """
+    return read_book(_file(name, coder, state_dir, Side.OPEN), coder)
+
+
 def keep_book(name: str, book: Book, state_dir: Path, side: Side = Side.OPEN) -> None:
     """Write a book, and take away those of coders that were used longest ago.
 
@@ -72,6 +85,34 @@ def keep_book(name: str, book: Book, state_dir: Path, side: Side = Side.OPEN) ->
         newest = sorted(path.parent.glob("*.book"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         for old in newest[KEPT:]:
             old.unlink(missing_ok=True)
+
+
+def base_of(name: str, model: LoadedModel, state_dir: Path) -> Statistics | None:
+    """The sums of a fleet that were brought in for this model's coder; None where there are none that can be used.
+
+    Raises:
+        StorageReadOnlyError, TransientError: they cannot be read now.
+    """
+    path = base_file(name, model.coder, state_dir)
+    if not path.exists():
+        return None
+    try:
+        return read_book(path, model.coder).total
+    except UnusableBookError as error:
+        log.warning("model=%s base=unusable reason=%s", name, error)
+        return None
+
+
+def base_is_news(name: str, model: LoadedModel, state_dir: Path) -> bool:
+    """Whether sums of a fleet came after the book was last written: then a pass has something new without a label."""
+    base, book = base_file(name, model.coder, state_dir), _file(name, model.coder, state_dir, Side.OPEN)
+    with storage_faults(base):
+        return base.exists() and (not book.exists() or base.stat().st_mtime_ns > book.stat().st_mtime_ns)
+
+
+def base_file(name: str, coder: str, state_dir: Path) -> Path:
+    """Where the sums of a fleet lie for models of this name and coder."""
+    return _file(name, coder, state_dir, Side.OPEN).with_suffix(".base")
 
 
 def _file(name: str, coder: str, state_dir: Path, side: Side) -> Path:

@@ -18,7 +18,7 @@ from edge_agent.evidence.views import LearnerView
 from edge_agent.learn.teach import teach
 from edge_agent.models.journal import Figure
 from edge_agent.models.loading import LoadedModel
-from edge_agent.processes.books import book_of, brought_up, keep_book
+from edge_agent.processes.books import base_is_news, base_of, book_of, brought_up, keep_book
 from edge_agent.processes.candidates import Ground, put_forward
 from edge_agent.processes.evidence_place import FOLDER
 
@@ -84,11 +84,13 @@ def learn(name: str, ground: Ground) -> Pass:
     finally:
         view.close()
     laps.lap("book")
-    if book.entries == before.entries and model.manifest.trained_on == "site":
+    base = base_of(name, model, ground.state_dir)
+    known = book.entries == before.entries and not base_is_news(name, model, ground.state_dir)
+    if known and model.manifest.trained_on == "site":
         return Pass(model=name, result=Result.NOTHING_NEW, samples=len(book.entries))
     groups = {lesson.sample.id: lesson.sample.group for lesson in lessons}
     try:
-        taught = teach(book, groups, model.code, model.manifest.good_classes)
+        taught = teach(book, groups, model.code, model.manifest.good_classes, base)
     except RefusedError as error:
         keep_book(name, book, ground.state_dir)
         return Pass(model=name, result=Result.UNLEARNABLE, samples=len(book.entries), reason=str(error))

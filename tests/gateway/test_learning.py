@@ -1,5 +1,8 @@
 """People say what parts are; one pass later the running gateway judges so, and a worse head never gets there."""
 
+import re
+import shutil
+
 import numpy as np
 
 from edge_agent.clock import SystemClock
@@ -7,6 +10,8 @@ from edge_agent.evidence.catalogue import Catalogue, Wanted
 from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource
 from edge_agent.evidence.store import EvidenceStore
+from edge_agent.learn.book import new_book, put
+from edge_agent.learn.book_file import write_book
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.learn_request import ask, asked_ns
 from edge_agent.records import KeepReason
@@ -184,3 +189,44 @@ def _say(gateway, sample, label):
         LabelBook(store, SystemClock()).say(sample, label, by="ben", source=LabelSource.TERMINAL)
     finally:
         store.close()
+
+
+def test_a_plant_stands_on_the_sums_of_another_one_and_adds_its_own_labels(gateway_with, ground):
+    cameras = {"top": {"source": "synthetic:mixed", "mode": "trained"}}
+    gateway = gateway_with(cameras, evidence={"min_free_bytes": 0})
+    gateway.write()
+    assert gateway.cli("evidence", "import", taught(ground / "there", count=40), "--by", "ana").returncode == 0
+    learn(gateway)
+    sums = ground / "plant-a.sums"
+    told = gateway.report("models", "statistics", "export", sums)
+    assert set(told["classes"]) == {"ok", "spot"}
+    assert all(sample.id.encode() not in sums.read_bytes() for sample in _samples(gateway))
+
+    # Another plant with the same encoder, which has only ever seen good parts.
+    shutil.rmtree(gateway.state / "evidence")
+    shutil.rmtree(gateway.state / "statistics")
+    for number in range(20):
+        save(ground / "here" / "ok" / f"{number}.png", picture(5000 + number))
+    assert gateway.cli("evidence", "import", ground / "here", "--by", "ben").returncode == 0
+    assert "result=unlearnable" in learn(gateway)
+    assert gateway.cli("models", "statistics", "import", sums).returncode == 0
+    said = learn(gateway).splitlines()[-1]
+
+    assert "result=in-force" in said
+    digest = re.search(r"digest=(\w+)", said)[1]
+    (made,) = [model for model in ModelStore(gateway.state / "models").list() if model.digest.startswith(digest)]
+    assert made.manifest.classes == ("ok", "spot")
+    assert "result=nothing-new" in learn(gateway).splitlines()[-1]
+
+
+def test_sums_of_another_encoder_are_refused_with_both_named(gateway_with, ground):
+    gateway = gateway_with({"top": {"source": "synthetic:mixed", "mode": "trained"}}, evidence={"min_free_bytes": 0})
+    gateway.write()
+    foreign = put(new_book("other", 4), [], np.empty((0, 1, 4), np.int8))
+    write_book(ground / "foreign.sums", foreign)
+
+    refused = gateway.cli("models", "statistics", "import", ground / "foreign.sums")
+
+    assert refused.returncode == 1
+    assert "made by encoder other" in refused.stderr
+    assert not (gateway.state / "statistics").exists()

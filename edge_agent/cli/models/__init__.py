@@ -19,6 +19,8 @@ Examples:
   edge-agent models activate DIGEST              use another one at once; the first digits are enough
   edge-agent models rollback                     back to the previous one
   edge-agent models history                      who did what, when and why
+  edge-agent models statistics export FILE       sums over this plant's labelled parts, without a picture
+  edge-agent models statistics import FILE       stand the next heads on the sums of a fleet too
 
 The running daemon picks up a new pointer between two frames; nothing has to be restarted.
 """
@@ -48,6 +50,7 @@ ACTIONS = {
     "activate": ("release", "activate"),
     "rollback": ("release", "roll_back"),
     "history": ("history", "history"),
+    "statistics": ("sums", "statistics"),
 }
 
 
@@ -122,6 +125,10 @@ def _configure_looking(
     history.add_argument("digest", nargs="?", help="only steps of this bundle, by its first digits")
     history.add_argument("--name", help="only steps of this model")
     history.add_argument("--limit", type=int, default=50, metavar="N", help="the last N steps (default %(default)s)")
+    sums = actions.add_parser("statistics", parents=[shared], help="sums over labelled parts: to and from other plants")
+    sums.add_argument("way", choices=("export", "import"), help="write this plant's, or take in those of a fleet")
+    sums.add_argument("file", type=Path, metavar="FILE")
+    sums.add_argument("--name", default=DEFAULT_NAME, help="name of the model (default %(default)s)")
 
 
 def _configure_release(
