@@ -142,8 +142,10 @@ def _rows(found: Compared) -> Iterator[tuple[str, str, str]]:
         yield "a look, half of them within", a_ms, b_ms
         a_ms, b_ms = (f"{pace.p95_ms:.2f} ms" for pace in report.paces)
         yield "a look, 95 of 100 within", a_ms, b_ms
-    yield "memory of a process with it", *(f"{size / _MIB:.0f} MiB" for size in found.memory_bytes)  # type: ignore[misc]
-    yield "size on the disk", *(f"{size / _MIB:.2f} MiB" for size in found.size_bytes)  # type: ignore[misc]
+    a_text, b_text = (f"{size / _MIB:.0f} MiB" for size in found.memory_bytes)
+    yield "memory of a process with it", a_text, b_text
+    a_text, b_text = (f"{size / _MIB:.2f} MiB" for size in found.size_bytes)
+    yield "size on the disk", a_text, b_text
     agreement = report.examination.agreement
     if agreement is not None:
         yield "int8 says what float says", f"{agreement:.1%} of {report.examination.agreement_parts}", "-"
