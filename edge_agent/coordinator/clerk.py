@@ -152,7 +152,9 @@ class Clerk:
         return state, known, rounds.judge(state, claim, known, self._clock.utc_s())
 
     def _count(self, state: Round, matter: Matter, claim: Claim, item: Item, payload: bytes, staleness: int) -> None:
-        weight = weigh(claim.samples, staleness=staleness, equal=matter.equal_weights)
+        gateway = self.ledger.registry.gateway(claim.gateway)
+        share = 1.0 if gateway is None else gateway.share
+        weight = weigh(claim.samples, staleness=staleness, equal=matter.equal_weights, share=share)
         number = state.terms.number
         held = self._sums(state, matter)
         try:
@@ -261,7 +263,7 @@ class Clerk:
         if state is None:
             return
         try:
-            if state.terms.bases[0] != self.ledger.base(task):
+            if state.terms.bases[0] != self.ledger.registry.base(task):
                 raise BadContributionError("its encoder was replaced since, so it is not made again")
             matter = self._matter(state)
             running = matter.begin()

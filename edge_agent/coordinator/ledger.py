@@ -1,4 +1,4 @@
-"""The coordinator's ledger, coordinator.db: tasks, gateways, rounds and contributions, each change in one transaction.
+"""The coordinator's ledger, coordinator.db: rounds, contributions, sums and releases, each change in one transaction.
 
 What is kept of a contribution is its bytes (`payloads`) and one row that says what became of it. The row alone decides:
 sums over the rows that count are a shortcut that any restart can take or leave, since they are exact (`aggregate.sums`)
@@ -7,143 +7,30 @@ and so the same however they came about.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_agent import storage
 from edge_agent.coordinator import rounds, tables
 from edge_agent.coordinator.aggregate.weights import Weight
 from edge_agent.coordinator.cohorts import parse_cohort
+from edge_agent.coordinator.registry import Registry
 from edge_agent.coordinator.rounds import Claim, Event, Known, Round, Terms
-from edge_agent.coordinator.versions import Mark, check_coordinator, negotiate, renewed
+from edge_agent.coordinator.versions import check_coordinator
 from edge_agent.errors import RefusedError
 
 NAME = "coordinator.db"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What is learned together, and on which terms. `cohort` as in `cohorts`; `staleness_max` older bases count too."""
-
-    name: str
-    cohort: str = ""
-    minimum: int = 2
-    maximum: int = 1000
-    minimum_samples: int = 1
-    duration_s: float = 3600.0
-    grace_s: float = 60.0
-    staleness_max: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
-    """Who joined; `seen_utc_s` is when it was last heard of."""
-
-    name: str
-    tags: Mapping[str, str]
-    version: int
-    seen_utc_s: float
-    forgotten: bool
-
-
 class Ledger:
-    """coordinator.db as this process has it open. `connection` is handed in, so that tests can break it."""
+    """coordinator.db as this process has it open. `connection` is handed in, so that tests can break it.
+
+    Raises, from every method: TransientError (StorageFullError, StorageReadOnlyError), CorruptStoreError.
+    """
 
     def __init__(self, connection: storage.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
-
-    # --- tasks and gateways -----------------------------------------------------------------------------------------
-
-    def add_task(self, task: Task, base: str) -> None:
-        """Begin a task on `base` (sha256 of the encoder, or of the first model); the same again changes its terms.
-
-        Raises:
-            ConfigError: the cohort cannot be read.
-            TransientError (StorageFullError, StorageReadOnlyError), CorruptStoreError: of every method here.
-        """
-        parse_cohort(task.cohort)
-        with storage.transaction(self._connection, self.path) as connection:
-            connection.execute(
-                "INSERT INTO task VALUES (?, ?, 1, 0, ?) ON CONFLICT (name) DO UPDATE SET terms = excluded.terms",
-                (task.name, json.dumps(asdict(task)), base),
-            )
-
-    def task(self, name: str) -> Task:
-        """The terms of a task.
-
-        Raises:
-            RefusedError: there is none of this name.
-        """
-        return Task(**json.loads(self._task(name)["terms"]))
-
-    def base(self, task: str) -> str:
-        """What the next contributions are made against."""
-        return str(self._task(task)["base"])
-
-    def mark(self, task: str) -> Mark:
-        """How far this task has come."""
-        row = self._task(task)
-        return Mark(epoch=row["epoch"], number=row["number"])
-
-    def join(
-        self,
-        gateway: str,
-        tags: Mapping[str, str],
-        versions: tuple[int, int],
-        seen: Mapping[str, Mark],
-        now_utc_s: float,
-    ) -> int:
-        """Register a gateway, or hear of it again; returns the version to speak. `seen`: its highest marks by task.
-
-        The marks are kept also when this database turns out to be older than they are: nothing is offered then.
-
-        Raises:
-            RefusedError: no common version, or this database is older than the gateway.
-        """
-        version = negotiate(*versions)
-        with storage.transaction(self._connection, self.path) as connection:
-            connection.execute(
-                "INSERT INTO gateway VALUES (?, ?, ?, ?, 0) ON CONFLICT (name) DO UPDATE SET tags = excluded.tags, "
-                "version = excluded.version, seen_utc_s = excluded.seen_utc_s",
-                (gateway, json.dumps(dict(tags), sort_keys=True), version, now_utc_s),
-            )
-            connection.executemany(
-                "INSERT INTO mark VALUES (?, ?, ?, ?) ON CONFLICT (gateway, task) DO UPDATE SET "
-                "epoch = excluded.epoch, number = excluded.number "
-                "WHERE (excluded.epoch, excluded.number) > (epoch, number)",
-                [(gateway, task, mark.epoch, mark.number) for task, mark in seen.items()],
-            )
-        for task in self.tasks():
-            check_coordinator(self.mark(task), seen.get(task), gateway)
-        return version
-
-    def gateways(self, task: str | None = None) -> list[Gateway]:
-        """Who joined, or who of them takes part in a task."""
-        with storage.storage_faults(self.path):
-            rows = self._connection.execute("SELECT * FROM gateway ORDER BY name").fetchall()
-        every = [
-            Gateway(**dict(row) | {"tags": json.loads(row["tags"]), "forgotten": bool(row["forgotten"])})
-            for row in rows
-        ]
-        if task is None:
-            return every
-        cohort = parse_cohort(self.task(task).cohort)
-        return [gateway for gateway in every if not gateway.forgotten and gateway.tags in cohort]
-
-    def tasks(self) -> list[str]:
-        """The names of all tasks."""
-        with storage.storage_faults(self.path):
-            return [row[0] for row in self._connection.execute("SELECT name FROM task ORDER BY name")]
-
-    def renew(self, task: str) -> Mark:
-        """Begin a new epoch above everything that a gateway was shown: after a restored backup, by a person."""
-        mark = renewed(self.mark(task), self._highest_seen(task)[1])
-        with storage.transaction(self._connection, self.path) as connection:
-            connection.execute("UPDATE task SET epoch = ?, number = ? WHERE name = ?", (mark.epoch, mark.number, task))
-        return mark
+        self.registry = Registry(connection, path)
 
     # --- rounds -----------------------------------------------------------------------------------------------------
 
@@ -153,14 +40,14 @@ class Ledger:
         Raises:
             RefusedError: the one before has not ended, or this database is older than a gateway.
         """
-        terms = self.task(task)
-        ours = self.mark(task)
-        gateway, highest = self._highest_seen(task)
+        terms = self.registry.task(task)
+        ours = self.registry.mark(task)
+        gateway, highest = self.registry.highest_seen(task)
         check_coordinator(ours, highest, gateway)
         before = self.round(task)
         if before is not None and before.phase not in rounds.ENDED:
             raise RefusedError(f"task {task}: round {before.terms.number} is {before.phase.value}; it has to end first")
-        invited = len(self.gateways(task))
+        invited = len(self.registry.gateways(task))
         with storage.transaction(self._connection, self.path) as connection:
             state = Round(
                 terms=Terms(
@@ -198,7 +85,7 @@ class Ledger:
             if before is None:
                 raise RefusedError(f"task {task}: no round was opened yet")
             state, action = rounds.advance(before, event, reason)
-            tables.write_round(connection, state, self.mark(task).epoch)
+            tables.write_round(connection, state, self.registry.mark(task).epoch)
         return state, action
 
     # --- contributions ----------------------------------------------------------------------------------------------
@@ -215,9 +102,10 @@ class Ledger:
             ).fetchall()
         earlier = [row["counted_in"] for row in mine if row["state"] == "counted" and row["sha256"] == claim.sha256]
         announced = same is not None and same.state == "announced"
-        takes_part = any(gateway.name == claim.gateway for gateway in self.gateways(claim.task))
+        gateway = self.registry.gateway(claim.gateway)
+        in_cohort = gateway is not None and gateway.tags in parse_cohort(self.registry.task(claim.task).cohort)
         return Known(
-            takes_part=takes_part,
+            takes_part=gateway is not None and in_cohort and not gateway.forgotten,
             same_id=None if same is None or (announced and same.sha256 == claim.sha256) else same.sha256,
             same_bytes_in=max(earlier, default=None),
             in_round=any(row["state"] == "counted" and row["counted_in"] == number for row in mine),
@@ -240,7 +128,7 @@ class Ledger:
             if action is not rounds.Action.ADD:
                 raise RefusedError(f"task {claim.task}: round {number} is {before.phase.value} and takes nothing more")
             tables.write_contribution(connection, claim, "counted", now_utc_s, counted_in=number, weight=weight)
-            tables.write_round(connection, state, self.mark(claim.task).epoch)
+            tables.write_round(connection, state, self.registry.mark(claim.task).epoch)
             return tables.read_round(connection, claim.task) or state
 
     def set_aside(self, claim: Claim, state: str, now_utc_s: float, reason: str | None = None) -> None:
@@ -290,7 +178,7 @@ class Ledger:
             if terms.kind == "delta":
                 connection.execute("UPDATE task SET base = ? WHERE name = ?", (model, terms.task))
             tables.drop_sums(connection, terms.task)
-            tables.write_round(connection, after, self.mark(terms.task).epoch)
+            tables.write_round(connection, after, self.registry.mark(terms.task).epoch)
         return after
 
     def unreleased(self, task: str) -> Round | None:
@@ -359,7 +247,7 @@ class Ledger:
                     moved, action = rounds.advance(state, Event.FORGOTTEN)
                     if action is rounds.Action.RECOUNT:
                         tables.drop_sums(connection, task)
-                    tables.write_round(connection, moved, self.mark(task).epoch)
+                    tables.write_round(connection, moved, self.registry.mark(task).epoch)
             connection.execute(
                 "UPDATE contribution SET state = 'forgotten', summed = 0 WHERE gateway = ? "
                 "AND state IN ('counted', 'late', 'announced')",
@@ -375,26 +263,11 @@ class Ledger:
     def close(self) -> None:
         self._connection.close()
 
-    # --- inside -----------------------------------------------------------------------------------------------------
-
-    def _task(self, name: str) -> storage.Row:
-        with storage.storage_faults(self.path):
-            row: storage.Row | None = self._connection.execute("SELECT * FROM task WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            raise RefusedError(f"task {name!r} is not known; `edge-coordinator tasks` lists them")
-        return row
-
-    def _highest_seen(self, task: str) -> tuple[str, Mark | None]:
-        with storage.storage_faults(self.path):
-            row = self._connection.execute(
-                "SELECT gateway, epoch, number FROM mark WHERE task = ? ORDER BY epoch DESC, number DESC LIMIT 1",
-                (task,),
-            ).fetchone()
-        return ("", None) if row is None else (row["gateway"], Mark(epoch=row["epoch"], number=row["number"]))
+    # --- inside --------------------------------------------------------------------------------------------------
 
     def _bases(self, task: str, kind: str, staleness_max: int) -> tuple[str, ...]:
         """The base of the next contributions and, for deltas, the ones it replaced."""
-        bases = [self.base(task)]
+        bases = [self.registry.base(task)]
         if kind == "delta" and staleness_max:
             rows = self._connection.execute(
                 "SELECT base FROM release WHERE task = ? AND kind = 'delta' ORDER BY number DESC LIMIT ?",

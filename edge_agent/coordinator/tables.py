@@ -1,7 +1,7 @@
 """The tables of coordinator.db, and its rows as records; whoever calls a function that writes owns the transaction.
 
 task          what is learned: its terms (JSON), where it stands (epoch, number, base)
-gateway       who joined: tags (JSON), version, when last heard of, forgotten or not
+gateway       who joined: tags (JSON), version, when last heard of, forgotten or not, the share its deltas count
 mark          the highest mark that a gateway was shown, by task
 round         each round that was offered
 contribution  each that was announced or answered; counted_in is the round it counts in, `summed` whether `sums` has it
@@ -25,7 +25,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE task (name TEXT PRIMARY KEY, terms TEXT NOT NULL, epoch INTEGER NOT NULL, number INTEGER NOT NULL,
         base TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE gateway (name TEXT PRIMARY KEY, tags TEXT NOT NULL, version INTEGER NOT NULL, seen_utc_s REAL NOT NULL,
-        forgotten INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+        forgotten INTEGER NOT NULL DEFAULT 0, share REAL NOT NULL DEFAULT 1) WITHOUT ROWID;
     CREATE TABLE mark (gateway TEXT NOT NULL, task TEXT NOT NULL, epoch INTEGER NOT NULL, number INTEGER NOT NULL,
         PRIMARY KEY (gateway, task)) WITHOUT ROWID;
     CREATE TABLE round (task TEXT NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL, offer TEXT NOT NULL,

@@ -69,9 +69,9 @@ def play(root, task, kind, steps, monkeypatch=None):
         monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     scene = Scene(root, clock=FakeClock(), wrap=steps.wrap, keep_sums_every=2)
     try:
-        if task not in scene.ledger.tasks() or not {gateway.name for gateway in scene.ledger.gateways()}.issuperset(
-            GATEWAYS
-        ):
+        if task not in scene.ledger.registry.tasks() or not {
+            gateway.name for gateway in scene.ledger.registry.gateways()
+        }.issuperset(GATEWAYS):
             scene.begin(task)
         for number in (1, 2):
             state = scene.ledger.round(task)

@@ -8,9 +8,10 @@ from edge_agent import storage
 from edge_agent.coordinator.aggregate import robust
 from edge_agent.coordinator.aggregate.averaging import fed_avg_m, fed_buff
 from edge_agent.coordinator.clerk import Clerk
-from edge_agent.coordinator.ledger import NAME, Ledger, Task
+from edge_agent.coordinator.ledger import NAME, Ledger
 from edge_agent.coordinator.matter import DeltaMatter, StatisticsMatter, model_to_bytes
 from edge_agent.coordinator.payloads import Payloads
+from edge_agent.coordinator.registry import Task
 from edge_agent.coordinator.rounds import Claim
 from edge_agent.coordinator.tables import MIGRATIONS
 from edge_agent.federate import delta_code, statistics_code
@@ -67,9 +68,9 @@ class Scene:
         )
 
     def begin(self, name, gateways=GATEWAYS, **terms):
-        self.ledger.add_task(task(name, **terms), self.payloads.place(MODEL) if name != "heads" else ENCODER)
+        self.ledger.registry.add_task(task(name, **terms), self.payloads.place(MODEL) if name != "heads" else ENCODER)
         for gateway in gateways:
-            self.ledger.join(gateway, {"product": "pcb"}, (1, 1), {}, self.clock.utc_s())
+            self.ledger.registry.join(gateway, {"product": "pcb"}, (1, 1), {}, self.clock.utc_s())
 
     def model(self, name):
         release = self.ledger.release(name)

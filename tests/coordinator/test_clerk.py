@@ -88,7 +88,7 @@ def test_a_delta_round_moves_the_model_and_leaves_norms_where_they_were(scene):
     assert (model["bn.running_mean"] == 1).all()
     assert (model["bn.num_batches_tracked"].shape, model["scale.weight"].shape) == ((), ())
     assert not (model["conv.weight"] == 1).all()
-    assert scene.ledger.base("steps") == scene.ledger.release("steps").model != state.terms.bases[0]
+    assert scene.ledger.registry.base("steps") == scene.ledger.release("steps").model != state.terms.bases[0]
     again = whole_round(scene, "steps", "delta", GATEWAYS[:2])
     assert again.terms.bases == (scene.ledger.release("steps").base,)
 
@@ -149,7 +149,7 @@ def test_a_buffer_takes_stale_deltas_within_bounds_and_gives_them_less_weight(sc
     give(scene, first, "gw-1"), give(scene, first, "gw-2")
     assert scene.clerk.tick("buffer").phase is Phase.PUBLISHED
     second = scene.clerk.open_round("buffer", "delta")
-    assert second.terms.bases == (scene.ledger.base("buffer"), FIRST)
+    assert second.terms.bases == (scene.ledger.registry.base("buffer"), FIRST)
     give(scene, second, "gw-3", base=FIRST)
     (counted,) = scene.ledger.counted("buffer", second.terms.number)
     assert counted.weight.units == round(counted.weight.nominal / 2**0.5)
@@ -178,6 +178,18 @@ def test_what_was_announced_and_never_came_does_not_hold_the_round_up(scene):
     assert scene.clerk.tick("heads").phase is Phase.CLOSING
     scene.clock.advance(11)
     assert scene.clerk.tick("heads").phase is Phase.PUBLISHED
+
+
+def test_a_person_can_let_a_gateways_deltas_count_for_less(scene):
+    scene.begin("steps")
+    scene.ledger.registry.set_share("gw-2", 0.25)
+    state = scene.clerk.open_round("steps", "delta")
+    give(scene, state, "gw-1"), give(scene, state, "gw-2")
+    weights = {entry.gateway: entry.weight.units for entry in scene.ledger.counted("steps", 1)}
+    assert weights["gw-2"] * 4 == weights["gw-1"]
+    for name, share in (("gw-1", 0.0), ("gw-1", 1.5), ("gw-9", 0.5)):
+        with pytest.raises(RefusedError, match="expected above 0 to 1"):
+            scene.ledger.registry.set_share(name, share)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -246,7 +258,7 @@ def test_nobody_can_speak_for_another_or_overwrite_what_it_was_answered(scene):
 
 def test_gateways_outside_the_cohort_and_unknown_ones_take_no_part(scene):
     scene.begin("heads", cohort="product=pcb")
-    scene.ledger.join("gw-5", {"product": "steel"}, (1, 1), {}, 0.0)
+    scene.ledger.registry.join("gw-5", {"product": "steel"}, (1, 1), {}, 0.0)
     state = scene.clerk.open_round("heads", "statistics")
     assert state.terms.invited == 4
     payload = statistics_payload("gw-1")
@@ -298,10 +310,10 @@ def test_a_coordinator_behind_its_gateways_offers_nothing_until_a_new_epoch(scen
     whole_round(scene, "heads", "statistics", GATEWAYS)
     seen = Mark(epoch=1, number=9)
     with pytest.raises(RefusedError, match="older than its gateways"):
-        scene.ledger.join("gw-1", {"product": "pcb"}, (1, 1), {"heads": seen}, 1.0)
+        scene.ledger.registry.join("gw-1", {"product": "pcb"}, (1, 1), {"heads": seen}, 1.0)
     with pytest.raises(RefusedError, match="gw-1 was shown epoch 1, round 9"):
         scene.clerk.open_round("heads", "statistics")
-    assert scene.ledger.renew("heads") == Mark(epoch=2, number=9)
+    assert scene.ledger.registry.renew("heads") == Mark(epoch=2, number=9)
     assert scene.clerk.open_round("heads", "statistics").terms.number == 10
 
 
@@ -360,7 +372,7 @@ def test_a_model_that_others_learned_on_stays_and_the_one_before_is_named(scene)
     scene.clerk.forget("gw-3")
     assert scene.ledger.untouched("steps", "gw-3") == before
     assert scene.ledger.untouched("steps", "gw-1") is None
-    assert scene.ledger.release("steps").model == scene.ledger.base("steps") != before
+    assert scene.ledger.release("steps").model == scene.ledger.registry.base("steps") != before
 
 
 def test_a_head_of_which_nothing_is_left_is_withdrawn_and_says_so(scene):

@@ -54,7 +54,7 @@ def contribution(state, gateway="gw-1", **changes):
 
 def test_a_round_by_letters_from_offer_to_receipt(scene):
     state = scene.clerk.open_round("heads", "statistics")
-    mark = scene.ledger.mark("heads")
+    mark = scene.ledger.registry.mark("heads")
     offer = offer_of(state, MATTER, mark, 0.0, max_bytes=LIMIT, privacy="open", settings={"lr": 0.1})
     read = messages.read(OfferPayload, messages.write(offer))
     assert read == offer

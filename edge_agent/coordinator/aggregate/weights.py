@@ -22,11 +22,12 @@ class Weight:
     nominal: int
 
 
-def weigh(samples: int, *, staleness: int = 0, equal: bool = False) -> Weight:
+def weigh(samples: int, *, staleness: int = 0, equal: bool = False, share: float = 1.0) -> Weight:
     """The weight of a contribution learned from `samples` >= 1 on a model that `staleness` later ones have replaced.
 
     A stale one counts 1 / sqrt(1 + staleness) (FedBuff: Nguyen et al., AISTATS 2022, arXiv 2106.06639, section 5),
-    while the mean divides by its full weight: old news moves the model less, also when it comes alone.
+    while the mean divides by its full weight: old news moves the model less, also when it comes alone. `share` (above 0
+    to 1) is what a person lets this gateway count.
     """
-    nominal = UNITS * (1 if equal else min(samples, SAMPLES_WEIGHED_MAX))
+    nominal = max(1, round(share * UNITS * (1 if equal else min(samples, SAMPLES_WEIGHED_MAX))))
     return Weight(units=max(1, round(nominal / math.sqrt(1 + staleness))), nominal=nominal)
