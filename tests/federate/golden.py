@@ -5,12 +5,25 @@ A program reads version N and N - 1 of each format and writes the one that the o
 and are read, until version N + 1 comes.
 """
 
+import dataclasses
 from pathlib import Path
 
-from edge_agent.federate import delta_code, statistics_code
+from edge_agent.federate import blocks, delta_code, messages, statistics_code
+from tests.federate import said
 from tests.federate.samples import BASE, fixed_delta, fixed_statistics
 
 FOLDER = Path(__file__).parent / "golden"
+# A file whose last block is short.
+MANIFEST = dataclasses.replace(said.MANIFEST, size_bytes=4 * 65_536 + 64)
+LAST_PIECE = bytes(range(64))
+MESSAGES = {
+    "offer": said.OFFER,
+    "contribution": said.READY,
+    "declined": said.DECLINED,
+    "receipt": said.COUNTED,
+    "refused": said.REFUSED,
+    "blocks": said.WANT,
+}
 
 
 def made() -> dict[str, bytes]:
@@ -23,6 +36,8 @@ def made() -> dict[str, bytes]:
         "statistics-1-part.bin": statistics_code.to_bytes(part),
         "delta-1-plane.bin": delta_code.to_bytes(fixed_delta(), BASE, coarseness=0.25)[0],
         "delta-1-gaps.bin": delta_code.to_bytes(fixed_delta(), BASE, coarseness=4.0)[0],
+        "block-1.bin": blocks.write_block(MANIFEST, 4, LAST_PIECE),
+        **{f"{name}-1.json": messages.write(record) for name, record in MESSAGES.items()},
     }
 
 
