@@ -225,8 +225,8 @@ def test_sync_cannot_see_the_pictures_that_inspect_and_learn_can(step):
     assert (probes["inspect"]["evidence"], probes["learn"]["evidence"]) == ("ok", "ok")
 
 
-@pytest.mark.parametrize(("name", "how"), [("inspect", "EPERM"), ("sync", "EPERM"), ("learn", "ok")])
-def test_writable_code_is_denied_to_all_but_learn(step, name, how):
+@pytest.mark.parametrize(("name", "how"), [("inspect", "EPERM"), ("sync", "EPERM"), ("learn", "EPERM")])
+def test_writable_code_is_denied(step, name, how):
     assert step("sandbox")["probes"][name]["writable_code"] == how
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
-SERVICES = ("edge-agent-inspect", "edge-agent-sync", "edge-agent-learn", "edge-agent-review")
+SERVICES = tuple(f"edge-agent-{name}" for name in ("inspect", "sync", "learn", "finetune", "review"))
 EXPOSURE_LIMIT = 1.5
 
 pytestmark = pytest.mark.systemd
@@ -85,12 +85,24 @@ def test_sync_reaches_no_device_and_no_evidence():
     assert "DeviceAllow" not in keys
 
 
-def test_learn_reaches_no_network_and_no_device():
-    keys = unit("edge-agent-learn.service")
+@pytest.mark.parametrize("service", ["edge-agent-learn", "edge-agent-finetune"])
+def test_what_learns_reaches_no_network_and_no_device_and_comes_after_everything_else(service):
+    keys = unit(f"{service}.service")
+
+    assert (keys["CPUSchedulingPolicy"], keys["Nice"]) == (["idle"], ["19"])
 
     assert keys["PrivateNetwork"] == ["yes"]
     assert keys["PrivateDevices"] == ["yes"]
     assert keys["RestrictAddressFamilies"] == ["AF_UNIX"]
+
+
+def test_what_trains_cannot_see_the_sealed_pictures_and_only_it_may_write_code():
+    keys = unit("edge-agent-finetune.service")
+
+    assert "-/var/lib/edge-agent/evidence/sealed" in keys["InaccessiblePaths"][0].split()
+    assert keys["IOSchedulingClass"] == ["idle"]
+    assert "MemoryDenyWriteExecute" not in keys  # torch generates code when it trains
+    assert unit("edge-agent-learn.service")["MemoryDenyWriteExecute"] == ["yes"]
 
 
 def test_inspect_reaches_only_private_addresses_where_cameras_are():
@@ -125,7 +137,8 @@ def test_the_target_pulls_in_every_unit_but_the_page_which_a_person_enables():
     wanted = " ".join(unit("edge-agent.target")["Wants"]).split()
     others = {file.name for file in UNITS.iterdir()} - {"edge-agent.target"}
 
-    assert set(wanted) | {"edge-agent-learn.service", "edge-agent-review.service"} == others
+    started_by_those = {"edge-agent-learn.service", "edge-agent-finetune.service"}
+    assert set(wanted) | started_by_those | {"edge-agent-review.service"} == others
     assert "edge-agent-review.service" not in wanted
 
 
