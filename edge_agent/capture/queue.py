@@ -175,6 +175,11 @@ class FrameQueue:
             lane.space.notify()
             return frame
 
+    def has_waiting(self) -> bool:
+        """Whether a frame waits to be judged."""
+        with self._lock:
+            return bool(self._turns)
+
     def done(self, frame: Frame) -> None:
         """The frame has its verdict."""
         with self._lock:

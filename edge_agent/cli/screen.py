@@ -32,7 +32,9 @@ def screen(
         how = "edge-agent run, or systemctl start edge-agent.target"
         body: RenderableType = Text(f"inspect: not running ({how})", "red")
     else:
-        body = Group(_cameras(live, width), *_devices(live), *_line(live), _recent(live), *_alarms(live))
+        body = Group(
+            _cameras(live, width), *_devices(live), *_trials(live), *_line(live), _recent(live), *_alarms(live)
+        )
     everything = Group(body, *_learning(learning), _footer(live, sync))
     return Panel(everything, title=title, title_align="left", border_style="cyan", padding=(0, 1), width=width)
 
@@ -79,6 +81,20 @@ def _devices(live: InspectLive) -> list[RenderableType]:
         Text(f" {name}: {describe_camera(camera.device)}", "dim", no_wrap=True, overflow="ellipsis")
         for name, camera in live.cameras.items()
         if camera.device is not None
+    ]
+
+
+def _trials(live: InspectLive) -> list[RenderableType]:
+    """Candidates on their way into force, a line each."""
+    return [
+        Text(
+            f" {name}: candidate {trial.candidate[:12]} in {trial.stage}, {trial.parts} of {trial.wanted} parts, "
+            f"{trial.differing} differ",
+            "cyan",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        for name, trial in live.trials.items()
     ]
 
 

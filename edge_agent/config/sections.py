@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import StringConstraints, ValidationInfo, field_validator
 
 from edge_agent.config.faults import did_you_mean
 from edge_agent.config.keys import REQUIRED, Apply, FilePath, Section, key, refuse
@@ -59,7 +59,7 @@ class Models(Section):
         gt=0,
         le=600_000,
     )
-    release: Release = Field(default=Release(), description="How a candidate comes into force.")
+    release: Release = key(Release(), "How a candidate comes into force.", apply=Apply.LIVE)
 
 
 class Mqtt(Section):

@@ -71,7 +71,9 @@ def _keys(path: tuple[str, ...], given: Mapping[str, Any], indent: int, shared: 
             yield f"{' ' * indent}{name}: {_value(given[name])}"
         elif name not in inherited:
             yield from _comment(str(fragment["description"]), indent)
-            yield f"{' ' * indent}#: {name}: {_value(fragment.get('default'))}{_example(fragment)}"
+            # A section in a section would be a line too long to read: its keys are on the page.
+            default = {} if fragment.get("default") and "properties" in fragment else fragment.get("default")
+            yield f"{' ' * indent}#: {name}: {_value(default)}{_example(fragment)}"
 
 
 def _comment(text: str, indent: int) -> list[str]:

@@ -114,6 +114,7 @@ class Shadow:
         self._memories: dict[tuple[str, str, str], Memory] = {}  # by camera, model and bundle
         self._lock = threading.Lock()
         self._recent: dict[str, deque[_Past]] = {}
+        self._watched: frozenset[str] = frozenset()
 
     def follow(self, frame: Frame, identity: str, heard: Sequence[Heard], seconds: Mapping[str, Second]) -> bool:
         """Ask the second models about a part whose verdict is out; whether one of them differs."""
@@ -122,7 +123,7 @@ class Shadow:
             first = opinion_of(one.finding, one.took_ms)
             self._remember(frame, identity, one, first)
             second = seconds.get(one.finding.name)
-            if second is None:
+            if second is None and one.finding.name not in self._watched:
                 continue
             pair = Pair(
                 model=one.finding.name,
@@ -130,7 +131,7 @@ class Shadow:
                 id=identity,
                 captured_utc_s=frame.captured_utc_s,
                 first=first,
-                second=self._ask(frame, one, second),
+                second=None if second is None else self._ask(frame, one, second),
             )
             differs |= pair.differs
             self._tell(pair)
@@ -140,6 +141,10 @@ class Shadow:
         """The parts that this model judged last, oldest first."""
         with self._lock:
             return tuple(self._recent.get(model, ()))
+
+    def watch(self, model: str, *, on: bool) -> None:
+        """Whether every part of this model is told, also while there is no second one: it is on probation."""
+        self._watched = self._watched | {model} if on else self._watched - {model}
 
     def _remember(self, frame: Frame, identity: str, heard: Heard, first: Opinion) -> None:
         if not isinstance(heard.answer, Features) or first.verdict is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from edge_agent.clock import Clock
 from edge_agent.config.settings import Settings
 from edge_agent.errors import EdgeAgentError
 from edge_agent.evidence.candidate import Candidate, Encoded
+from edge_agent.evidence.catalogue import Catalogue
 from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource
 from edge_agent.evidence.store import EvidenceStore
@@ -111,6 +112,30 @@ class EvidenceDesk:
         """
         with self._book() as book:
             return book.say(sample, label, by=by, source=LabelSource.MQTT, identity=identity, new_class=new_class)
+
+    def said(self, identities: Iterable[str], good_classes: Collection[str]) -> dict[str, bool]:
+        """Which of these samples people have spoken of, and whether each is a defect; main thread.
+
+        What cannot be read now is asked for again later.
+        """
+        root = self._settings.storage.state_dir / FOLDER
+        if not root.is_dir():
+            return {}
+        try:
+            store = EvidenceStore(root, store_rules(self._settings))
+            try:
+                catalogue = Catalogue(store.database)
+                known = {identity: catalogue.find_one(identity) for identity in identities}
+            finally:
+                store.close()
+        except EdgeAgentError as error:
+            log.warning("evidence=unread reason=%s", error)
+            return {}
+        return {
+            identity: sample.truth not in good_classes
+            for identity, sample in known.items()
+            if sample is not None and sample.truth is not None
+        }
 
     @contextlib.contextmanager
     def _book(self) -> Iterator[LabelBook]:

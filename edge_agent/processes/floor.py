@@ -27,12 +27,16 @@ from edge_agent.processes.lanes import LaneBook, Overrides
 from edge_agent.processes.learn_request import ask
 from edge_agent.processes.models_in_use import Done, ModelsInUse
 from edge_agent.processes.picture_watch import PictureWatch
+from edge_agent.processes.release import ReleaseDesk
+from edge_agent.processes.seconds import SecondModels
 from edge_agent.processes.signals import SignalCrew
 from edge_agent.processes.triggers import TriggerCrew
 from edge_agent.sync.alarms import Condition
 from edge_agent.sync.payloads import ConfigPayload
 
 log = logging.getLogger(__name__)
+
+RELEASE_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class Parts:
     identities: Identities
     evidence: EvidenceDesk
     models: ModelsInUse
+    seconds: SecondModels
+    release: ReleaseDesk
     book: LaneBook
     counters: Counters
     desk: AlarmDesk
@@ -76,6 +82,7 @@ class InspectFloor:
         """
         # The line first: a model may take minutes to be built, and meanwhile what an earlier run left must not stand.
         self._tell_line()
+        self.parts.release.begin(self.model_names)
         self.parts.models.start(self.model_names, progress)
         self.relane()
         self.parts.identities.settle(self.settings.cameras)
@@ -85,7 +92,9 @@ class InspectFloor:
     def relane(self) -> None:
         """Build every lane anew and hand them to the loop by one assignment."""
         before = self.parts.loop.lanes
-        lanes = self.parts.book.build(self.settings.cameras, self.parts.models.models, self.overrides)
+        lanes = self.parts.book.build(
+            self.settings.cameras, self.parts.models.models, self.overrides, self.parts.seconds.models
+        )
         self.parts.loop.lanes = self.parts.drift.listening(lanes, self.parts.models.models)
         self.parts.evidence.declare(self.parts.models.models)
         for name, lane in lanes.items():
@@ -223,6 +232,20 @@ class InspectFloor:
     def roll_back_model(self, name: str, done: Done, *, by: str) -> None:
         self._known_model(name)
         self.parts.models.roll_back(name, done, by=operator(by))
+
+    def decide_trial(self, name: str, *, confirm: bool, by: str) -> None:
+        self._known_model(name)
+        self.parts.release.decide(name, confirm=confirm, by=by)
+        self.relane()
+
+    def step_release(self) -> bool:
+        """Follow candidates on trial; True when something is to be told of them."""
+        # Loaded, tried on past parts, switched: each needs the lanes of the step before.
+        for _ in range(RELEASE_STEPS):
+            if not self.parts.release.step(self.model_names, self.parts.loop.lanes):
+                break
+            self.relane()
+        return self.parts.release.take_news()
 
     def _override(self, overrides: Overrides) -> None:
         # Durable first: a threshold that a restart would forget must not be called set.

@@ -23,7 +23,7 @@ from edge_agent.device.profile import Profile
 from edge_agent.errors import TransientError
 from edge_agent.processes.finetuning.broadcast import Broadcast
 from edge_agent.processes.floor import InspectFloor
-from edge_agent.processes.live import AlarmLine, CameraLive, InspectLive, VerdictLine, write_snapshot
+from edge_agent.processes.live import AlarmLine, CameraLive, InspectLive, TrialLive, VerdictLine, write_snapshot
 from edge_agent.processes.reports import summary, telemetry
 from edge_agent.records import Inspection
 from edge_agent.storage import free_bytes
@@ -37,7 +37,7 @@ from edge_agent.sync.messages import (
     summary_message,
     telemetry_message,
 )
-from edge_agent.sync.payloads import CameraInfo, InfoPayload, ModelPayload
+from edge_agent.sync.payloads import CameraInfo, InfoPayload, ModelPayload, ModelState
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +141,15 @@ class Heart:
             cameras=cameras,
         )
         self._body.put(info_message(info))
-        self._body.put(model_state_message(ModelPayload(ts=now, models=models.states(floor.model_names))))
+        self._body.put(model_state_message(ModelPayload(ts=now, models=self._model_states())))
         self._body.put(config_state_message(floor.config_state()))
+
+    def _model_states(self) -> tuple[ModelState, ...]:
+        floor = self._body.floor
+        return tuple(
+            dataclasses.replace(state, trial=floor.parts.release.state(state.name))
+            for state in floor.parts.models.states(floor.model_names)
+        )
 
     def live(self) -> InspectLive:
         """The snapshot of this moment."""
@@ -171,9 +178,25 @@ class Heart:
                 for alarm in floor.parts.desk.active
             ),
             health=numbers,
+            trials=self._trials(),
             triggers=floor.parts.triggers.statuses(),
             signals=floor.parts.signals.statuses(),
         )
+
+    def _trials(self) -> dict[str, TrialLive]:
+        release, found = self._body.floor.parts.release, {}
+        for name in self._body.floor.model_names:
+            state = release.state(name)
+            if state is not None:
+                found[name] = TrialLive(
+                    stage=state.stage,
+                    candidate=state.candidate,
+                    parts=state.parts,
+                    wanted=state.wanted,
+                    differing=state.differing,
+                    reason=state.reason,
+                )
+        return found
 
     def _cameras(self) -> dict[str, CameraLive]:
         floor = self._body.floor

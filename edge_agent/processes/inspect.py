@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from edge_agent.device.notify import Notifier
 from edge_agent.errors import EXIT_FAULT, EXIT_OK, ConfigError
 from edge_agent.inspect.counters import Counters
 from edge_agent.inspect.loop import Heat, InspectLoop
+from edge_agent.inspect.shadow import Pair, Shadow
 from edge_agent.line.exchange import Exchange
 from edge_agent.models.finetune.right_of_way import WAY_SOCKET, Judging
 from edge_agent.models.journal import Journal
@@ -43,7 +45,10 @@ from edge_agent.processes.lanes import LaneBook
 from edge_agent.processes.models_in_use import ModelsInUse
 from edge_agent.processes.orders import Orders
 from edge_agent.processes.picture_watch import PictureWatch, ReferenceFiles
+from edge_agent.processes.release import Instruments, ReleaseDesk
+from edge_agent.processes.release_policy import release_policy
 from edge_agent.processes.runtime_plan import RuntimePlan, runtime_plan
+from edge_agent.processes.seconds import SecondModels
 from edge_agent.processes.signals import SignalCrew
 from edge_agent.processes.triggers import TriggerCrew
 from edge_agent.records import Frame, HoldReason, Inspection
@@ -108,6 +113,8 @@ class _Process:
         self._judging = Judging(runtime_dir / WAY_SOCKET, clock)
         counters, queue, exchange = Counters(), FrameQueue(clock, self._judging), Exchange(runtime_dir, clock)
         self._signals = SignalCrew(exchange, steps=lambda: loop.steps, note=self._note, clock=clock)
+        pairs: SimpleQueue[Pair] = SimpleQueue()
+        shadow = Shadow(prepare=prepare_for, waiting=queue.has_waiting, tell=pairs.put, clock=clock)
         loop = InspectLoop(
             frames=queue,
             lanes={},
@@ -116,6 +123,7 @@ class _Process:
             sinks=(self._signals.sink, counters, self._publish),
             clock=clock,
             on_fault=self._model_fault,
+            follow=shadow.follow,
             witness=self._witness,
         )
         self._drift = DriftWatch(DriftFiles(state_dir / "drift"), self._note, clock)
@@ -133,7 +141,20 @@ class _Process:
             pipelines=plan.choice.profile.capture.pipelines,
             on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
-        models = ModelsInUse(ModelStore(state_dir / "models"), plan.runtime, plan.flavour, self._note, clock)
+        store = ModelStore(state_dir / "models")
+        models = ModelsInUse(store, plan.runtime, plan.flavour, self._note, clock)
+        seconds = SecondModels(store, plan.runtime, plan.flavour, ringer(runtime_dir / INSPECT_BELL))
+        instruments = Instruments(
+            root=store.root,
+            trials=store.trials,
+            models=models,
+            seconds=seconds,
+            shadow=shadow,
+            pairs=pairs,
+            said=self._evidence.said,
+            note=self._note,
+            clock=clock,
+        )
         parts = Parts(
             loop=loop,
             crew=crew,
@@ -144,6 +165,8 @@ class _Process:
             identities=identities,
             evidence=self._evidence,
             models=models,
+            seconds=seconds,
+            release=ReleaseDesk(instruments, lambda name: release_policy(self._floor.settings, name)),
             book=LaneBook(GoodOnlyFiles(state_dir / "good-only", Journal(state_dir / "models"), clock)),
             counters=counters,
             desk=self._desk,
@@ -195,9 +218,12 @@ class _Process:
             self._started.reload.clear()
             self._reload()
         self._orders.step()
+        told = self._floor.step_release()
         self._floor.parts.models.watch(self._floor.model_names)
         if self._floor.parts.models.poll():
             self._floor.relane()
+            told = True
+        if told:
             self._heart.announce()
         if self._floor.parts.identities.take_news():
             self._heart.announce()
@@ -229,6 +255,7 @@ class _Process:
         if self._thread.ident is not None:
             self._thread.join(STOP_COMMIT_S)
         self._signals.stop_all()
+        self._floor.parts.release.close(clean=not self._started.broken.is_set())
         self._drift.close()
         forgotten = self._evidence.close(STOP_COMMIT_S)
         if forgotten:

@@ -13,8 +13,8 @@ from typing import Any
 from edge_agent.config.camera import Camera
 from edge_agent.inspect.assessors import GoodOnlyAssessor, HeadAssessor
 from edge_agent.inspect.decide import Rules, with_thresholds
-from edge_agent.inspect.lane import Absent, Judge, Lane, Seat
-from edge_agent.models.loading import AnyModel, LoadedModel
+from edge_agent.inspect.lane import Absent, Judge, Lane, Seat, Second
+from edge_agent.models.loading import AnyModel, LoadedModel, shares_network
 from edge_agent.models.network import LoadedNetwork
 from edge_agent.processes.goodonly_files import GoodOnlyFiles
 from edge_agent.storage import replace_file
@@ -113,6 +113,9 @@ def own_rules(camera: Camera, model: AnyModel) -> Rules:
     return rules
 
 
+NOBODY: Mapping[str, AnyModel] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class _Ground:
     """What an assessor stands on; while it stays the same, a good-only model goes on learning undisturbed."""
@@ -124,34 +127,49 @@ class _Ground:
 
 
 class LaneBook:
-    """Builds lanes; keeps the good-only models, which have learned something, from one building to the next."""
+    """Builds lanes; keeps the good-only models, which have learned something, from one building to the next: also
+    where one judges beside a head on probation.
+    """
 
     def __init__(self, files: GoodOnlyFiles) -> None:
         self._files = files
-        self._assessors: dict[tuple[str, str], tuple[_Ground, HeadAssessor | GoodOnlyAssessor]] = {}
+        self._assessors: dict[tuple[str, str, _Ground], HeadAssessor | GoodOnlyAssessor] = {}
         self._lanes: dict[str, Lane] = {}
 
     def build(
-        self, cameras: Mapping[str, Camera], models: Mapping[str, AnyModel], overrides: Overrides
+        self,
+        cameras: Mapping[str, Camera],
+        models: Mapping[str, AnyModel],
+        overrides: Overrides,
+        seconds: Mapping[str, AnyModel] = NOBODY,
     ) -> dict[str, Lane]:
-        """The lane of every camera.
+        """The lane of every camera; `seconds` are models on trial, by the name of the one that they judge beside.
 
         Where a model is not loaded (yet), the one that judged in its place goes on, so that no part goes unjudged while
         another model is being loaded; without one the part is held.
         """
-        self._assessors = {key: kept for key, kept in self._assessors.items() if key[0] in cameras}
-        self._lanes = {name: self._lane(name, camera, models, overrides) for name, camera in cameras.items()}
+        self._lanes = {name: self._lane(name, camera, models, overrides, seconds) for name, camera in cameras.items()}
+        used = {id(judge.assessor) for lane in self._lanes.values() for judge in _judges(lane)}
+        self._assessors = {key: kept for key, kept in self._assessors.items() if id(kept) in used}
         return dict(self._lanes)
 
     def mode(self, camera: str) -> str:
         """What the status shows of the first model: head, good-only and how far learning is, or its kind."""
         first = self._lanes[camera].first if camera in self._lanes else None
-        if isinstance(first, Judge) and isinstance(first.assessor, LoadedNetwork):
+        if not isinstance(first, Judge):
+            return "no model"
+        if isinstance(first.assessor, LoadedNetwork):
             return first.assessor.manifest.kind
-        kept = self._assessors.get((camera, first.name)) if first else None
-        return kept[1].mode if kept else "no model"
+        return first.assessor.mode if isinstance(first.assessor, (HeadAssessor, GoodOnlyAssessor)) else "no model"
 
-    def _lane(self, name: str, camera: Camera, models: Mapping[str, AnyModel], overrides: Overrides) -> Lane:
+    def _lane(
+        self,
+        name: str,
+        camera: Camera,
+        models: Mapping[str, AnyModel],
+        overrides: Overrides,
+        seconds: Mapping[str, AnyModel],
+    ) -> Lane:
         before = self._lanes.get(name)
         overridden = overrides.thresholds.get(name)
 
@@ -162,6 +180,15 @@ class LaneBook:
             rules = rules_of(camera, model, overridden) if first else own_rules(camera, model)
             return self._judge(name, camera, model, rules)
 
+        def second(model_name: str) -> Second | None:
+            model, other = models.get(model_name), seconds.get(model_name)
+            if model is None or other is None:
+                return None
+            first = model_name == camera.model
+            rules = rules_of(camera, other, overridden) if first else own_rules(camera, other)
+            shares = shares_network(other.manifest, other.flavour, model)
+            return Second(judge=self._judge(name, camera, other, rules), shares_network=shares)
+
         known = {found.name: found for found in before.others} if before else {}
         recipes = before.recipes if before else {}
         return Lane(
@@ -169,6 +196,9 @@ class LaneBook:
             others=tuple(seat(other, known.get(other)) for other in camera.models),
             recipes={recipe: seat(other, recipes.get(recipe)) for recipe, other in camera.recipes.items()},
             paused=name in overrides.paused,
+            seconds={
+                model_name: found for model_name in camera.model_names if (found := second(model_name)) is not None
+            },
         )
 
     def _judge(self, camera_name: str, camera: Camera, model: AnyModel, rules: Rules) -> Judge:
@@ -192,10 +222,10 @@ class LaneBook:
             # While failing the threshold is lower by the hysteresis; a part that may be held or failed is asked where.
             heat_from=min(rules.hold_below, rules.threshold - rules.hysteresis) if head else 0.0,
         )
-        key = name, model.manifest.name
+        key = name, model.manifest.name, ground
         kept = self._assessors.get(key)
-        if kept is not None and kept[0] == ground:
-            return kept[1]
+        if kept is not None:
+            return kept
         if head:
             assessor: HeadAssessor | GoodOnlyAssessor = HeadAssessor(
                 model.head, model.manifest.features.map_slice.start, ground.heat_from, model.familiar
@@ -205,5 +235,11 @@ class LaneBook:
             file = name if model.manifest.name == camera.model else f"{name}.{model.manifest.name}"
             state = self._files.load(file, encoder_digest, camera.good_only_parts)
             assessor = GoodOnlyAssessor(state, lambda learned: self._files.save(file, learned))
-        self._assessors[key] = (ground, assessor)
+        self._assessors[key] = assessor
         return assessor
+
+
+def _judges(lane: Lane) -> list[Judge]:
+    """Everybody who judges there, those on trial too."""
+    seats = (lane.first, *lane.others, *lane.recipes.values(), *(second.judge for second in lane.seconds.values()))
+    return [seat for seat in seats if isinstance(seat, Judge)]

@@ -116,6 +116,18 @@ class SignalLive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLive:
+    """A candidate on its way into force: `parts` of `wanted` have had two opinions, which differ on `differing`."""
+
+    stage: str
+    candidate: str
+    parts: int
+    wanted: int
+    differing: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectLive:
     """The inspect process now."""
 
@@ -132,6 +144,7 @@ class InspectLive:
     outbox: dict[str, float] = field(default_factory=dict)
     triggers: dict[str, TriggerLive] = field(default_factory=dict)  # by camera
     signals: dict[str, SignalLive] = field(default_factory=dict)
+    trials: dict[str, TrialLive] = field(default_factory=dict)  # by model
 
 
 def write_snapshot(path: Path, live: InspectLive) -> None:
@@ -164,7 +177,8 @@ def read_inspect(path: Path) -> InspectLive | None:
         alarms = tuple(AlarmLine(**_known(AlarmLine, alarm)) for alarm in value["alarms"])
         triggers = {name: TriggerLive(**_known(TriggerLive, one)) for name, one in value.get("triggers", {}).items()}
         signals = {name: SignalLive(**_known(SignalLive, one)) for name, one in value.get("signals", {}).items()}
-        own = {"cameras": cameras, "alarms": alarms, "triggers": triggers, "signals": signals}
+        trials = {name: TrialLive(**_known(TrialLive, one)) for name, one in value.get("trials", {}).items()}
+        own = {"cameras": cameras, "alarms": alarms, "triggers": triggers, "signals": signals, "trials": trials}
         return InspectLive(**{**_known(InspectLive, value), **own})
     except (KeyError, TypeError, AttributeError):
         return None

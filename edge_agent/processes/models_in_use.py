@@ -140,6 +140,14 @@ class ModelsInUse:
 
         self._in_background(name, None, work)
 
+    def put(self, name: str, model: AnyModel) -> None:
+        """Use a model that was loaded and checked beside the one in force."""
+        self._take(_Outcome(name=name, digest=model.digest, model=model, reason=None, done=None))
+
+    def failure(self, name: str, digest: str) -> str | None:
+        """Why this bundle, which the pointer names, could not be loaded; None where it was, or was not tried."""
+        return self._reasons.get(name, "unknown") if self._failed.get(name) == digest else None
+
     def poll(self) -> bool:
         """Put what was loaded in force; True when a model, or what is to be said of one, changed."""
         while self._collect(0.0):

@@ -45,6 +45,8 @@ class Floor(Protocol):
 
     def roll_back_model(self, name: str, done: Done, *, by: str) -> None: ...
 
+    def decide_trial(self, name: str, *, confirm: bool, by: str) -> None: ...
+
 
 class Orders:
     """Takes what waits in the inbox and carries it out. Main thread only; `ring` wakes sync, which tells the sender."""
@@ -141,10 +143,14 @@ def _alarm(floor: Floor, command: Command, _done: Done) -> None:
 
 
 def _model(floor: Floor, command: Command, done: Done) -> None:
-    if command.args["action"] == "activate":
-        floor.activate_model(command.args["name"], command.args["digest"], done, by=command.by)
+    action, name = command.args["action"], command.args["name"]
+    if action == "activate":
+        floor.activate_model(name, command.args["digest"], done, by=command.by)
+    elif action == "rollback":
+        floor.roll_back_model(name, done, by=command.by)
     else:
-        floor.roll_back_model(command.args["name"], done, by=command.by)
+        floor.decide_trial(name, confirm=action == "confirm", by=command.by)
+        done(None)
 
 
 def _label(floor: Floor, command: Command, _done: Done) -> dict[str, Any]:

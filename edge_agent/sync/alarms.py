@@ -147,6 +147,23 @@ ALARM_CODES: Mapping[str, AlarmCode] = {
         "A model could not be loaded, or does not give its golden answers on this device.",
         "The previous model stays in force where there is one; see `edge-agent models`.",
     ),
+    "candidate-waiting": _code(
+        _INFO,
+        "The shadow run of a new model is sound, and `models.release.approval` asks for a person.",
+        "Look at its differing parts on the review page; then send `model` with action confirm or dismiss.",
+    ),
+    "candidate-dismissed": _code(
+        _WARNING,
+        "A new model was turned down after its shadow run on live parts; it never was in force.",
+        "Label the parts on which the two differ (review page, reason differ): the next one learns from them.",
+        latched=True,
+    ),
+    "model-rolled-back": _code(
+        _WARNING,
+        "A new model was taken back on its probation; the one before it judges again.",
+        "Look at the numbers in the text and at `edge-agent models history`; that bundle is not tried again.",
+        latched=True,
+    ),
     "provider-fallback": _code(
         _CRITICAL,
         "The execution provider that the profile asks for is not the one in use.",

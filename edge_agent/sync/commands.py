@@ -145,17 +145,22 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "null")
 
 
+MODEL_ACTIONS = ("activate", "rollback", "confirm", "dismiss")
+
+
 def _model(args: Mapping[str, Any]) -> None:
     _fields(args, "args", required=("action", "name"), optional=("digest",))
     _text(args["name"], "args.name")
-    if args["action"] not in ("activate", "rollback"):
-        raise BadCommandError(f"args.action is {args['action']!r}, expected activate or rollback")
+    if args["action"] not in MODEL_ACTIONS:
+        raise BadCommandError(f"args.action is {args['action']!r}, expected {' or '.join(MODEL_ACTIONS)}")
     if args["action"] == "activate" and not (
         isinstance(args.get("digest"), str) and _DIGEST.fullmatch(args["digest"]) is not None
     ):
         raise BadCommandError("args.digest: activate needs the bundle's sha256, 64 of 0-9 and a-f")
     if args["action"] == "rollback" and "digest" in args:
         raise BadCommandError("args.digest: rollback goes to the previous bundle and takes no digest")
+    if args["action"] in ("confirm", "dismiss") and "digest" in args:
+        raise BadCommandError(f"args.digest: {args['action']} means the candidate on trial and takes no digest")
 
 
 def _threshold(args: Mapping[str, Any]) -> None:
@@ -218,8 +223,9 @@ def _finetune(args: Mapping[str, Any]) -> None:
 
 COMMANDS: Mapping[str, CommandShape] = {
     "model": CommandShape(
-        purpose="Activate a bundle that is in the gateway's store, or go back to the previous one.",
-        arguments="action: activate or rollback; name: model; digest: sha256 of the bundle, for activate",
+        purpose="Activate a bundle that is in the gateway's store, go back to the previous one, or say whether the "
+        "candidate on trial shall be in force.",
+        arguments="action: activate, rollback, confirm or dismiss; name: model; digest: the bundle's, for activate",
         check=_model,
     ),
     "threshold": CommandShape(

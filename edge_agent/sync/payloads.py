@@ -248,14 +248,33 @@ class ConfigPayload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialState:
+    """A new bundle on its way into force. In the stages `shadow` and `waiting` it judges beside the active one; in
+    `probation` it is active, and `reference`, which a rollback returns to, judges beside it. `parts` of `wanted` both
+    have judged, on `differing` of them the verdicts differ; for `errors` the candidate gave none. `reason`: what it
+    waits for.
+    """
+
+    stage: Literal["shadow", "waiting", "probation"]
+    candidate: str
+    reference: str
+    parts: int
+    wanted: int
+    differing: int
+    errors: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """One named model: the sha256 of the active bundle and of the one before it."""
+    """One named model: the sha256 of the active bundle and of the one before it; `trial` is null where none is on."""
 
     name: str
     state: Literal["active", "loading", "failed", "missing"]
     active: str | None
     previous: str | None
     reason: str | None
+    trial: TrialState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
