@@ -221,3 +221,33 @@ def test_a_fault_of_the_disk_or_a_damaged_picture_is_told_and_costs_nothing_else
     assert gateway.wait("finetune") == 0
     assert news(gateway).state == "done", gateway.log
     assert "skipped reason=" in gateway.log
+
+
+def test_without_torch_it_says_how_to_get_it_and_statistics_go_on(labelled, ground, monkeypatch):
+    hidden = ground / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    monkeypatch.setenv("PYTHONPATH", str(hidden))
+    gateway = labelled()
+
+    gateway.launch("finetune")
+    assert gateway.wait("finetune") == 0
+    assert news(gateway).state == "failed"
+    assert "pip install 'edge-agent[train]'" in gateway.cli("finetune").stdout
+    assert not folder(gateway).job.exists()
+    gateway.launch("learn")
+    assert gateway.wait("learn") == 0
+    assert "pass=learn result=" in gateway.log
+    assert "result=later" not in gateway.log
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Hidden:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden)
+"""

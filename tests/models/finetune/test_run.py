@@ -1,6 +1,7 @@
 """The real child with real torch: resumed bit for bit, cancelled within a second, paused, killed, refused."""
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from edge_agent.clock import SystemClock
-from edge_agent.errors import CorruptStoreError, RefusedError
+from edge_agent.errors import CorruptStoreError, RefusedError, StorageFullError
 from edge_agent.models.finetune import checkpoint, job
 from edge_agent.models.finetune.budget import Act, Permission
 from edge_agent.models.finetune.plan import FinetunePlan
@@ -243,6 +244,49 @@ def test_without_torch_the_message_says_how_to_get_it(make, tmp_path):
             tell=print,
             python=str(python),
         )
+
+
+def test_a_child_that_may_not_allocate_enough_ends_with_a_word_about_memory(make):
+    report = run(
+        make().directory,
+        clock=SystemClock(),
+        stop=threading.Event(),
+        permit=lambda *_: RUNNING,
+        tell=lambda _: None,
+        memory_bytes=300 << 20,
+    )
+
+    assert report.state is RunState.FAILED
+    assert "memory" in report.reason
+
+
+def test_a_picture_that_cannot_be_had_is_left_out_with_its_label(tmp_path, base):
+    pictures, labels = zip(*parts(8), strict=True)
+    there = [None if place == 3 else picture for place, picture in enumerate(pictures)]
+
+    work = job.write(tmp_path / "job", plan=PLAN, base=base, labels=labels, pictures=there, input_px=PX)
+
+    kept = [place for place in range(8) if place != 3]
+    assert np.array_equal(work.pictures(), np.stack([pictures[place] for place in kept]))
+    assert [work.classes[number] for number in work.labels()] == [labels[place] for place in kept]
+
+
+@pytest.fixture
+def small_files():
+    """No file of this process may become larger than 10 KB: the fault of a disk that is full, in the middle."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_no_job(tmp_path, base, small_files):
+    pictures, labels = zip(*parts(8), strict=True)
+    with pytest.raises(StorageFullError, match="no space left"):
+        job.write(tmp_path / "job", plan=PLAN, base=base, labels=labels, pictures=pictures, input_px=PX)
+
+    with pytest.raises(CorruptStoreError, match="no job is there"):
+        job.read(tmp_path / "job")
 
 
 @pytest.mark.parametrize(
