@@ -135,13 +135,10 @@ class StatisticsMatter:
     equal_weights: bool = False
 
     def read(self, payload: bytes, base: str, samples: int) -> Statistics:
-        share = statistics_code.from_bytes(payload, base=base)
+        share = statistics_code.from_bytes(payload, base=base, encoder_features=self.code.dimension)
         wanted = self.features or ((0, self.code.dimension),)
-        if share.features != wanted or share.encoder_features != self.code.dimension:
-            raise BadContributionError(
-                f"statistics of features {share.features} of {share.encoder_features}, expected {wanted} of "
-                f"{self.code.dimension}"
-            )
+        if share.features != wanted:
+            raise BadContributionError(f"statistics of features {share.features}, expected {wanted}")
         if share.statistics.count != samples:
             raise BadContributionError(f"statistics of {share.statistics.count} samples, announced were {samples}")
         return share.statistics

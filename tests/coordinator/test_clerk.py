@@ -207,7 +207,17 @@ def huge(base):
     return delta_code.to_bytes({"conv.weight": delta}, base)[0]
 
 
+def of_features(base, size, features=None):
+    from edge_agent.federate import statistics_code
+    from edge_agent.learn.statistics import sums
+
+    codes = np.random.default_rng(0).integers(-50, 50, (30, size)).astype(np.int8)
+    return statistics_code.to_bytes(statistics_code.share(base, sums(codes, ["ok", "dent"] * 15), features))
+
+
 BAD = [
+    ("heads", "an encoder of 9 features, expected 6", lambda base: of_features(base, 9)),
+    ("heads", "expected ((0, 6),)", lambda base: of_features(base, 6, ((0, 4),))),
     ("heads", "", lambda base: b"\x00" * 40),
     ("heads", "", lambda base: statistics_payload("gw-3")[:-5]),
     ("heads", "", lambda base: flipped(statistics_payload("gw-3"))),
