@@ -7,7 +7,7 @@ Only the upper triangle is sent, and of each entry only its distance from what t
 are, what is above ("quotient", mostly -4 to 4) goes through zstd.
 
 levels 0 is exact: the same integers come out. Otherwise an entry is rounded to 1 / levels of the product of its two
-features' within-class deviations (127: 8 bits; the diagonal, counts and class sums stay exact); the lost
+features' within-class deviations (127: 8 bits, 1023: 11; the diagonal, counts and class sums stay exact); the lost
 positive-definiteness is added to lambda by the solver (`learn.solve`: deficit).
 
 The layout is in docs/federated.md. Readers take versions N and N - 1, writers write what the offer names; golden files
@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BadContributionError
 from edge_agent.federate import packing
-from edge_agent.federate.prediction import EXACT, LOSSY, Predictor, predictor
+from edge_agent.federate.prediction import Predictor, damping, predictor
 from edge_agent.learn.feature_code import LEVEL_MAX
 from edge_agent.learn.head import CLASSES_MAX
 from edge_agent.learn.statistics import SAMPLES_MAX, Integers, Statistics
 
 FORMAT = "edge-agent/statistics/1"
 FEATURES_MAX = 2048
-LEVELS_8_BIT, LEVELS_MAX = 127, 4095
+LEVELS_MAX = 4095
 NAME_MAX_BYTES = 255
 RANGES_MAX = 256
 # 2048 features, every entry at its full width.
@@ -373,7 +373,7 @@ def _decode_gram(
 
 
 def _state(counts: Integers, cross: Integers, diagonal: Integers, levels: int) -> Predictor:
-    return predictor(counts, cross, diagonal, LOSSY if levels else EXACT)
+    return predictor(counts, cross, diagonal, damping(levels))
 
 
 def _unit(state: Predictor, i: int, levels: int) -> NDArray[np.float64]:

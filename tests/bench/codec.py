@@ -43,7 +43,7 @@ from edge_agent.models.store import ModelStore
 from tests.bench.report import Options, Progress, run_bench
 
 SETS = ("steelmp", "pcbmp")
-LEVELS = {"exact": 0, "8 bit": 127, "9 bit": 255, "6 bit": 31}
+LEVELS = {"exact": 0, **{f"{levels} levels": levels for levels in (31, 127, 255, 1023, 4095)}}
 # The four blocks in the middle of the seven: 40 + 80 + 112 + 192 features.
 MIDDLE = ((40, 464),)
 COARSENESS = (1.0, 2.0, 4.0, 6.0)
@@ -123,7 +123,7 @@ def _set(base: str, plants: dict[str, Statistics], held: Held) -> dict[str, Any]
     for mode, levels in LEVELS.items():
         found[mode] = _mode(base, plants, held, levels, None)
     found["middle blocks, exact"] = _mode(base, plants, held, 0, MIDDLE)
-    found["middle blocks, 8 bit"] = _mode(base, plants, held, 127, MIDDLE)
+    found["middle blocks, 127 levels"] = _mode(base, plants, held, 127, MIDDLE)
     return found
 
 
