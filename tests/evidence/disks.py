@@ -13,17 +13,19 @@ FILE_LIMIT_BYTES = 64 * 1024
 
 
 class SmallDisk:
-    """A folder on a disk of 1 MiB: a real one where we may mount, else the kernel keeps files from growing."""
+    """A folder on a small disk: a real one where we may mount, else the kernel keeps files from growing."""
 
     def __init__(self, root: Path, *, mounted: bool) -> None:
         self.root = root
         self.mounted = mounted
         self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill(self) -> None:
-        """Leave room for a few hundred kilobytes at most."""
+    def fill(self, leave_bytes: int | None = None) -> None:
+        """Leave room for a few hundred kilobytes at most, or for `leave_bytes` where it is a real disk."""
         if self.mounted:
-            (self.root / "ballast").write_bytes(b"x" * 600_000)
+            there = os.statvfs(self.root)
+            free = there.f_bavail * there.f_frsize
+            (self.root / "ballast").write_bytes(b"x" * (600_000 if leave_bytes is None else max(0, free - leave_bytes)))
         else:
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, self._before[1]))
 
@@ -34,10 +36,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk():
+def small_disk(size="1m"):
     """A disk that can be filled and freed."""
     with tempfile.TemporaryDirectory(prefix="ea-evidence-", dir="/tmp") as name:
-        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", name]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", name]
         mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
         disk = SmallDisk(Path(name), mounted=mounted)
         try:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.errors import BadEvidenceError, StorageFullError
+from edge_agent.errors import BadEvidenceError, StorageFullError, TransientError
 from edge_agent.evidence.catalogue import Catalogue, Wanted
 from edge_agent.evidence.exporting import export
 from edge_agent.evidence.grouping import SealRules
@@ -23,6 +23,7 @@ from edge_agent.evidence.retention import Bounds
 from edge_agent.evidence.store import EvidenceStore, StoreRules
 from edge_agent.processes.evidence_place import examine
 from edge_agent.records import KeepReason, Standing
+from tests.evidence.disks import small_disk
 from tests.fakes.clock import FakeClock
 
 ROOT = Path(__file__).parents[2]
@@ -307,3 +308,24 @@ def test_an_export_overwrites_nothing_and_names_damaged_pictures(store, folder, 
     with pytest.raises(BadEvidenceError, match="never overwrites"):
         export(samples, store.database.root, target, lambda number: None)
     assert sorted(path.name for path in target.rglob("*")) == before
+
+
+def test_a_disk_that_fills_up_stops_the_import_and_started_again_it_ends_as_if_nothing_had_been(tmp_path):
+    pictures = tmp_path / "pictures"
+    for number in range(200):
+        path = picture(pictures / "ok" / f"{number:03}", number)
+        path.write_bytes(path.read_bytes() + bytes(number))  # as large as pictures are, though quickly made
+    listing = read_folder(pictures)
+    with small_disk("4m") as disk:
+        with contextlib.closing(EvidenceStore(disk.root / "evidence", RULES)) as store:
+            disk.fill(leave_bytes=100_000)
+            with pytest.raises(TransientError):
+                take(store, listing)
+        disk.free()
+        with contextlib.closing(EvidenceStore(disk.root / "evidence", RULES)) as store:
+            begun = len(everything(store))
+            report = take(store, listing)
+
+            assert (report.added, report.known) == (200 - begun, begun)
+            assert len(everything(store)) == 200
+            assert store.sweep_all().lost == 0

@@ -5,17 +5,19 @@ import threading
 
 import pytest
 
-from edge_agent.errors import BadEvidenceError, BadLabelError
+from edge_agent.errors import BadEvidenceError, BadLabelError, TransientError
 from edge_agent.evidence.catalogue import Catalogue, Wanted
 from edge_agent.evidence.label_book import LabelBook
 from edge_agent.evidence.labels import LabelSource, opinion
 from edge_agent.evidence.retention import Bounds
 from edge_agent.evidence.store import EvidenceStore, StoreRules
 from edge_agent.records import KeepReason, Standing
+from tests.evidence.disks import small_disk
 from tests.evidence.samples import draft, identity
 from tests.fakes.clock import FakeClock
 
 PAGE = LabelSource.PAGE
+RULES = StoreRules(bounds=Bounds(floor_bytes=0))
 
 
 @pytest.fixture
@@ -177,3 +179,30 @@ def test_a_sample_is_found_by_the_beginning_of_its_id(catalogue):
     for wrong in ("ZZZ", ""):
         with pytest.raises(BadEvidenceError, match="sample begins"):
             catalogue.sample(wrong)
+
+
+def test_a_label_that_the_full_disk_does_not_take_is_refused_whole_and_taken_when_there_is_room():
+    with small_disk() as disk:
+        with contextlib.closing(EvidenceStore(disk.root / "evidence", RULES)) as store:
+            store.add([draft(1)])
+            book = LabelBook(store, FakeClock())
+            book.declare("surface", ["ok", "dent"])
+            said = []
+
+            def go_on_labelling():
+                while len(said) < 20_000:
+                    said.append(book.say(identity(1), ("ok", "dent")[len(said) % 2], by="ann", source=PAGE))
+
+            disk.fill(leave_bytes=0)
+            with pytest.raises(TransientError, match=str(disk.root)):
+                go_on_labelling()
+        # Opened anew, as after a restart.
+        disk.free()
+        with contextlib.closing(EvidenceStore(disk.root / "evidence", RULES)) as store:
+            sample, events = (
+                Catalogue(store.database).sample(identity(1)),
+                Catalogue(store.database).events(identity(1)),
+            )
+            assert len(events) == len(said)
+            assert sample.truth == (events[0].label if events else None)
+            assert LabelBook(store, FakeClock()).say(identity(1), "dent", by="ben", source=PAGE)
