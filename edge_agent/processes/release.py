@@ -140,6 +140,7 @@ class ReleaseDesk:
             BadCommandError: there is none.
             StorageFullError, StorageReadOnlyError, TransientError: nothing changed.
         """
+        self._read_pairs()
         trial = self._in.trials.of(name)
         if trial is None or not trial.stage.open:
             raise BadCommandError(f"no candidate of model {name!r} is on trial")

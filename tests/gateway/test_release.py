@@ -9,6 +9,7 @@ from edge_agent.learn.release import Stage
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from tests.fakes.networks import line_detector, packed
+from tests.fakes.tiny_model import tiny_bundle
 from tests.gateway.conftest import picture, save
 from tests.gateway.witness import without_gaps
 from tests.waiting import until
@@ -189,3 +190,32 @@ def test_a_clean_stop_is_no_crash_and_the_trial_goes_on_where_it_was(gateway_wit
     gateway.start()
     until(lambda: trial(gateway).probation.parts > stopped.probation.parts, 20)
     assert (store_of(gateway).active("surface"), trial(gateway).crashes) == (new, 0)
+
+
+def test_the_first_head_of_a_camera_that_started_good_only_is_tried_beside_it_and_goes_back_to_it(
+    gateway_with, witness, ground
+):
+    parts, store = ground / "parts", ModelStore(ground / "state" / "models")
+    parts.mkdir()
+    drawn = store.stage(tiny_bundle(ground / "drawn", trained_on="synthetic-line"))
+    store.activate("surface", drawn, RuntimeOptions())
+    camera = {"source": f"folder:{parts}?watch=1", "fps": 20, "good_only_parts": 10, "health": []}
+    gateway = released(gateway_with({"top": camera}, models=None), probation_parts=MANY, wait_s=0.0)
+    for number in range(14):
+        save(parts / f"good-{number:03}.png", picture(number))
+    until(lambda: len(witness.parts("top")) == 14)
+    assert gateway.camera("top")["mode"] == "good-only"
+
+    _, new = propose(gateway)
+    until(lambda: gateway.camera("top")["mode"] == "head", 10)
+    shadow = trial(gateway).shadow
+    assert (shadow.parts, shadow.differing) == (14, 0)
+
+    for number in range(12):
+        save(parts / f"line-{number:03}.png", picture(number, line=True))
+    until(lambda: len(witness.parts("top")) == 26)
+    assert witness.last("top")["model"] == new
+    witness.command("model", "no", action="dismiss", name="surface")
+    until(lambda: witness.acks("model", "no")[-1:] == ["successful"])
+    until(lambda: gateway.camera("top")["mode"] == "good-only")
+    assert trial(gateway).probation.parts == 12
