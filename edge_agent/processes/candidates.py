@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from edge_agent.clock import Clock
 from edge_agent.config.settings import Settings
 from edge_agent.errors import BadBundleError, BadEvidenceError, BadPictureError
 from edge_agent.evidence.views import GateView, Lesson
-from edge_agent.learn.gate import Outcome, Policy, rule
+from edge_agent.learn.gate import Difference, Outcome, Policy, rule
 from edge_agent.learn.teach import vectors_of
 from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.journal import LEARN, Event, Figure, Step
@@ -101,12 +101,16 @@ def line_leaves_ms(settings: Settings, name: str) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutForward:
-    """What came of a candidate: `reasons` are those of the ruling, `figures` what was found out about it."""
+    """What came of a candidate: `reasons` are those of the ruling, `figures` what was found out about it.
+
+    `on_trial`: it judges beside the active bundle first; accepted without, it is the first of its name, and in force.
+    """
 
     digest: str
     outcome: Outcome
     reasons: tuple[str, ...]
     figures: Mapping[str, Figure]
+    on_trial: bool
 
     @property
     def accepted(self) -> bool:
@@ -131,7 +135,11 @@ def put_forward(name: str, digest: str, ground: Ground, on_done: OnDone | None =
     report = examine(digest, active, _parts(name, active, manifest, ground), ground.device(name), on_done)
     ruling = rule(report.examination, ground.policy)
     found = PutForward(
-        digest=digest, outcome=ruling.outcome, reasons=ruling.reasons, figures=figures_of(report, ruling)
+        digest=digest,
+        outcome=ruling.outcome,
+        reasons=ruling.reasons,
+        figures=figures_of(report, ruling),
+        on_trial=active is not None and ruling.outcome is not Outcome.REFUSE,
     )
     step = Step(
         event=Event.PROPOSED if found.accepted else Event.REFUSED,
@@ -146,13 +154,18 @@ def put_forward(name: str, digest: str, ground: Ground, on_done: OnDone | None =
     try:
         with ground.store.journal.told(step):
             if found.accepted:
-                _go_on(name, found, ground)
+                _go_on(name, found, ground, ruling.accuracy)
     except BadBundleError as error:  # it was turned down before, or is in force already
-        return PutForward(digest=digest, outcome=Outcome.REFUSE, reasons=(str(error),), figures=found.figures)
+        return replace(found, outcome=Outcome.REFUSE, reasons=(str(error),), on_trial=False)
     return found
 
 
-def _go_on(name: str, found: PutForward, ground: Ground) -> None:
+def _go_on(name: str, found: PutForward, ground: Ground, accuracy: Difference | None) -> None:
+    """On trial beside the active bundle; where none is, there is nothing to be held against, and it goes into force."""
+    if found.on_trial:
+        won, sealed = (accuracy.won, accuracy.parts) if accuracy is not None else (0, 0)
+        ground.store.propose(name, found.digest, by=ground.by, reasons=found.reasons, won=won, sealed=sealed)
+        return
     ground.store.activate(name, found.digest, ground.runtime, ground.flavour, by=ground.by)
 
 

@@ -1,7 +1,7 @@
-"""One learning pass over one model: from what people said to a head in force, or the reason why not.
+"""One learning pass over one model: from what people said to a head on trial, or the reason why not.
 
 evidence (open) --labels--> book: new, changed and withdrawn samples --> candidate head
-evidence (sealed) --both heads judge--> gate --PASS, UNPROVEN--> bundle with the new head, active
+evidence (sealed) --both heads judge--> gate --PASS, UNPROVEN--> bundle with the new head, on trial
                                            `--REFUSE--> nothing changes, the reasons are told
 """
 
@@ -31,7 +31,7 @@ class Result(str, enum.Enum):
     NOTHING_NEW = "nothing-new"  # the labels are those that the head in force was made from
     UNLEARNABLE = "unlearnable"  # too few labels or classes
     REFUSED = "refused"  # the gate: the head in force is better
-    IN_FORCE = "in-force"  # the new head judges; `reason` says what is not proven yet
+    ON_TRIAL = "on-trial"  # the gate let it through: it judges beside the head in force; `reason`: what is not proven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,9 @@ def learn(name: str, ground: Ground) -> Pass:
     laps.lap("book")
     base = base_of(name, model, ground.state_dir)
     known = book.entries == before.entries and not base_is_news(name, model, ground.state_dir)
-    if known and model.manifest.trained_on == "site":
+    trial = ground.store.trial(name)
+    # A head on trial was made from these labels already; the one in force is then still that of before.
+    if known and (model.manifest.trained_on == "site" or (trial is not None and trial.stage.open)):
         return Pass(model=name, result=Result.NOTHING_NEW, samples=len(book.entries))
     groups = {lesson.sample.id: lesson.sample.group for lesson in lessons}
     try:
@@ -103,7 +105,7 @@ def learn(name: str, ground: Ground) -> Pass:
     laps.lap("write")
     return Pass(
         model=name,
-        result=Result.IN_FORCE if found.accepted else Result.REFUSED,
+        result=Result.ON_TRIAL if found.accepted else Result.REFUSED,
         samples=taught.samples,
         reason="; ".join(found.reasons),
         digest=found.digest,
