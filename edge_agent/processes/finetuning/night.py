@@ -45,6 +45,7 @@ from edge_agent.processes.finetuning.readings import Readings, local_time
 log = logging.getLogger(__name__)
 
 SPENT_EVERY_S = 30.0  # a kill -9 forgets so much of the CPU time of a night at most
+SHOWN_S = 60.0
 GATEWAY = "gateway"
 
 
@@ -155,8 +156,7 @@ class Night:
         if decision.step in (Step.DROP, Step.BEGIN):
             self._folder.drop()
         if decision.step in (Step.DROP, Step.REST):
-            state: State = "waiting" if self._site.rules.enabled else "off"
-            self._tell(state, decision.reason, opens_utc_s=decision.opens_utc_s)
+            self._rest(decision)
             return False
         try:
             require_torch()
@@ -168,6 +168,14 @@ class Night:
         if order is not None and ((self._folder.job / job.BUNDLE / MANIFEST_NAME).exists() or self._train(order)):
             self._finish(order, view)
         return True
+
+    def _rest(self, decision: Decision) -> None:
+        """Nothing to do. How a run has just ended stays to be read: a look may follow it within the second."""
+        state: State = "waiting" if self._site.rules.enabled else "off"
+        past, reason = self._folder.past(), decision.reason
+        if past is not None and 0 <= self._site.clock.utc_s() - past.ended_utc_s < SHOWN_S:
+            state, reason = past.result, "; ".join(filter(None, (past.reason, reason)))
+        self._tell(state, reason, opens_utc_s=decision.opens_utc_s)
 
     def _begin(self, situation: Situation, active: str, view: LearnerView, by: str) -> Order | None:
         """Write the job, then the order; None where the labels or the bundle are of no use."""
