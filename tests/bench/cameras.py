@@ -106,9 +106,9 @@ def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def _beside_bare(model: LoadedModel, sources: Sequence[str], scale: Scale) -> dict[str, float]:
     """One run of the process between two blocks of bare inference; every picture is judged."""
-    before = _bare_fps(model, scale.bare_s)
+    before = bare_fps(model, scale.bare_s)
     found = _run(_cameras(sources, fps=MOST_FPS), scale.run_s)
-    bare = (before + _bare_fps(model, scale.bare_s)) / 2
+    bare = (before + bare_fps(model, scale.bare_s)) / 2
     return {
         "fps": found["fps"],
         "bare_fps": bare,
@@ -130,7 +130,7 @@ def _cameras(sources: Sequence[str], **keys: object) -> dict[str, dict[str, obje
     return {f"cam-{number}": {"source": source, **keys} for number, source in enumerate(sources)}
 
 
-def _bare_fps(model: LoadedModel, seconds: float) -> float:
+def bare_fps(model: LoadedModel, seconds: float) -> float:
     """Frames a second of nothing but the session, over prepared pictures."""
     line = SyntheticLine("lyon", 1, defect_share=0.15)
     feeds = [{"picture": prepare(line.part(index).image, model.encoder.input_px)} for index in range(32)]

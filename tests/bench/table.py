@@ -202,6 +202,20 @@ ROWS: dict[str, tuple[Row, ...]] = {
             target="report",
         ),
     ),
+    "interference": (
+        Row(
+            what="capture to sinks at 10 frames/s, p99, fine-tuning beside idle; without the right of way",
+            value=lambda r: (
+                f"{r['ratio']:.2f} ({r['p99_idle_ms']:.1f} -> {r['p99_training_ms']:.1f} ms); {r['ratios']['plain']:.2f}"
+            ),
+            target="<= 1.25",
+        ),
+        Row(
+            what="frames without exactly one inspection while models change; the gap between verdicts",
+            value=lambda r: f"{r['frames_lost_at_swap']}; {r['swap_gap_ms']:.0f} ms",
+            target="0; report",
+        ),
+    ),
     "goodonly": (
         Row(
             what="good-only start, AUROC on the test split (recall at 2 % false alarms)",

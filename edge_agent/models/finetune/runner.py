@@ -31,6 +31,9 @@ CHECKPOINT_S = 30.0  # a checkpoint of all layers is 41 MB
 GRACE_S = 0.8  # from the cancel to the end: a slice of pictures is computed within it, or cut short
 CHILD = "edge_agent.models.finetune.child"
 EXIT_DONE, EXIT_CANCELLED = 0, 3
+# What is freed stays with the child: else every step asks the kernel for its activations anew, by 130,000 page faults a
+# second (measured at 224 px: 0.55 s of CPU a step of 16 pictures instead of 0.70, the same peak of memory).
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 NO_ROOM_SHARE = 0.9  # of the time since the last look that the child gave way: from there on a person is told
 INSTALL = "pip install 'edge-agent[train]'"
 _SHOWN = 500
@@ -87,7 +90,8 @@ def run(
     """
     require_torch(python)
     command = [python, "-m", CHILD, str(directory), str(checkpoint_s), str(memory_bytes)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    environment = {**os.environ, **MALLOC}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
         watched = _Child(child)
         try:
             if way is not None:
