@@ -100,7 +100,7 @@ def read_news(runtime_dir: Path) -> News | None:
 
 def describe(model: ModelNews) -> str:
     """One model's line for people."""
-    words = [model.state]
+    words: list[str] = [model.state]
     if model.steps and model.state in AT_WORK:
         words.append(f"epoch {model.epoch} of {model.epochs}, step {model.step} of {model.steps}")
     if model.loss is not None and model.state in AT_WORK:
