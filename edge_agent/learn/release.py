@@ -222,8 +222,10 @@ def _fails(case: Case, policy: Policy) -> tuple[str, ...]:
 
 
 def _too_slow(case: Case, policy: Policy) -> tuple[str, ...]:
-    tally = case.tally
-    if policy.latency_ms is None or not _clearly_above(tally.slow, tally.timed, SLOW_SHARE, policy):
+    tally, before = case.tally, case.shadow
+    # Where the machine is too slow for the reference as well, that is nothing against the candidate.
+    usual = share_interval(before.reference_slow, before.timed, policy.confidence)[1] if before.reference_slow else 0.0
+    if policy.latency_ms is None or not _clearly_above(tally.slow, tally.timed, max(SLOW_SHARE, usual), policy):
         return ()
     return (f"takes more than {policy.latency_ms:.4g} ms for {_of(tally.slow, tally.timed, policy)}",)
 

@@ -28,7 +28,8 @@ class Tally:
     """What came of one stage so far. `verdicts`: how many parts the reference called i and the candidate j, row by row
     in the order of VERDICTS; `cleared`: those of them of which people said that the candidate is right, `blamed`: how
     many of which they said that the reference is. `alone`: parts that only the model in force judged. `slow` of the
-    `timed` ones took the candidate longer than the limit. Milliseconds are sums over the parts that both judged.
+    `timed` ones took the candidate longer than the limit, `reference_slow` the reference. Milliseconds are sums over
+    the parts that both judged.
     """
 
     verdicts: tuple[int, ...] = (0,) * CELLS
@@ -39,6 +40,7 @@ class Tally:
     alone: int = 0
     slow: int = 0
     timed: int = 0
+    reference_slow: int = 0
     reference_ms: float = 0.0
     candidate_ms: float = 0.0
 
@@ -88,6 +90,7 @@ def counted(tally: Tally, opinions: Opinions, latency_ms: float | None) -> Tally
         tally,
         slow=tally.slow + (latency_ms is not None and opinions.candidate_ms > latency_ms),
         timed=tally.timed + 1,
+        reference_slow=tally.reference_slow + (latency_ms is not None and opinions.reference_ms > latency_ms),
         reference_ms=tally.reference_ms + opinions.reference_ms,
         candidate_ms=tally.candidate_ms + opinions.candidate_ms,
     )

@@ -12,7 +12,7 @@ from edge_agent.models.fields import Field
 
 _COUNT_MAX = 2**53
 _LATEST_UTC_S = 2.0**40
-_FIGURES = ("blamed", "reference_errors", "candidate_errors", "alone", "slow", "timed")
+_FIGURES = ("blamed", "reference_errors", "candidate_errors", "alone", "slow", "timed", "reference_slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -248,6 +248,14 @@ def test_probation_ends_at_the_first_clear_sign_of_each_kind():
     assert "in its shadow run" in ruled(Stage.PROBATION, shadow=of(PASS_PASS=500), probation=drifted).reasons[0]
 
 
+def test_a_machine_that_is_too_slow_for_both_speaks_against_neither():
+    busy = dataclasses.replace(of(PASS_PASS=100), slow=20, timed=100, reference_slow=18)
+    assert ruled(Stage.SHADOW, Policy(latency_ms=50), shadow=busy).event is None
+    assert ruled(Stage.PROBATION, Policy(latency_ms=50), shadow=busy, probation=busy).event is None
+    alone_slow = dataclasses.replace(busy, reference_slow=0)
+    assert ruled(Stage.SHADOW, Policy(latency_ms=50), shadow=alone_slow).event is Event.WORSE
+
+
 def test_slow_parts_count_also_where_nobody_had_a_second_look():
     tally = Tally()
     for _ in range(5):

@@ -28,6 +28,7 @@ tallies = st.builds(
     alone=counts,
     slow=counts,
     timed=counts,
+    reference_slow=counts,
     candidate_ms=st.floats(0, 1e9),
 )
 
