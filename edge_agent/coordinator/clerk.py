@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.clock import Clock
@@ -186,7 +186,8 @@ class Clerk:
 
     def _take_waiting(self, state: Round) -> Round:
         for claim in self.ledger.waiting(state.terms.task):
-            known = Known(takes_part=True, in_round=self.ledger.known(claim).in_round)
+            # As if it came now: that it was answered and waits is what brought it here.
+            known = replace(self.ledger.known(claim), same_id=None, waiting=False)
             ruling = rounds.judge(state, claim, known, self._clock.utc_s())
             payload = self.payloads.read(claim.sha256)
             try:

@@ -85,6 +85,8 @@ class Ledger:
             if before is None:
                 raise RefusedError(f"task {task}: no round was opened yet")
             state, action = rounds.advance(before, event, reason)
+            if action is rounds.Action.ABANDON and event is Event.SHORT:
+                tables.carry_over(connection, task, state.terms.number)
             tables.write_round(connection, state, self.registry.mark(task).epoch)
         return state, action
 
@@ -114,8 +116,12 @@ class Ledger:
         )
 
     def announce(self, claim: Claim, number: int, now_utc_s: float) -> None:
-        """Keep that this one is on its way to round `number`."""
+        """Keep that this one, and no other of its gateway, is on its way to round `number`."""
         with storage.transaction(self._connection, self.path) as connection:
+            connection.execute(
+                "DELETE FROM contribution WHERE gateway = ? AND task = ? AND state = 'announced'",
+                (claim.gateway, claim.task),
+            )
             tables.write_contribution(connection, claim, "announced", now_utc_s, counted_in=number)
 
     def count(self, claim: Claim, number: int, weight: Weight, now_utc_s: float) -> Round:
@@ -135,6 +141,8 @@ class Ledger:
         """Keep that it was `late` or `refused`."""
         with storage.transaction(self._connection, self.path) as connection:
             tables.write_contribution(connection, claim, state, now_utc_s, reason=reason)
+            if state == "refused":
+                tables.prune_refused(connection, claim.gateway)
 
     def answered(self, gateway: str, identity: str) -> tables.Answered | None:
         """What a contribution was answered."""

@@ -20,6 +20,8 @@ from edge_agent import storage
 from edge_agent.coordinator.aggregate.weights import Weight
 from edge_agent.coordinator.rounds import Claim, Phase, Round, Terms
 
+REFUSALS_KEPT = 64
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE task (name TEXT PRIMARY KEY, terms TEXT NOT NULL, epoch INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -191,11 +193,42 @@ def release(connection: storage.Connection, task: str, *, kind: str | None = Non
     return None if row is None else Release(**dict(row))
 
 
+def carry_over(connection: storage.Connection, task: str, number: int) -> None:
+    """Let what counted in a round that came to nothing wait for the next one."""
+    connection.execute(
+        "UPDATE contribution SET state = 'late', counted_in = NULL, units = NULL, nominal = NULL, summed = 0 "
+        "WHERE task = ? AND counted_in = ? AND state = 'counted' AND kind = 'delta'",
+        (task, number),
+    )
+
+
+def prune_refused(connection: storage.Connection, gateway: str) -> None:
+    """Keep the newest refusals of a gateway only: whoever sends nonsense shall not fill the disk."""
+    connection.execute(
+        "DELETE FROM contribution WHERE gateway = ?1 AND state = 'refused' AND id NOT IN (SELECT id FROM contribution "
+        "WHERE gateway = ?1 AND state = 'refused' ORDER BY heard_utc_s DESC, id DESC LIMIT ?2)",
+        (gateway, REFUSALS_KEPT),
+    )
+
+
 def spoken_of(connection: storage.Connection) -> set[str]:
-    """The sha256 of every file that has to stay."""
+    """The sha256 of every file that has to stay.
+
+    Of contributions these are: what waits, what is in the newest published round of its kind or in one after it, and
+    what each gateway that is not in that one gave last on the base in force (`standing`). Of the others the row stays.
+    """
     rows = connection.execute(
-        "SELECT sha256 FROM contribution WHERE state IN ('counted', 'late') UNION SELECT model FROM release "
-        "UNION SELECT state FROM release WHERE state IS NOT NULL UNION SELECT base FROM task"
+        """WITH newest AS (SELECT task, kind, max(number) AS number FROM round WHERE phase = 'published'
+             GROUP BY task, kind)
+           SELECT c.sha256 FROM contribution AS c JOIN task AS t ON t.name = c.task
+             LEFT JOIN newest AS n ON n.task = c.task AND n.kind = c.kind
+           WHERE c.state = 'late' OR c.state = 'counted' AND (
+             c.counted_in >= coalesce(n.number, 0)
+             OR c.kind = 'statistics' AND c.base = t.base AND c.counted_in = (SELECT max(counted_in)
+               FROM contribution AS d WHERE d.task = c.task AND d.gateway = c.gateway AND d.kind = c.kind
+               AND d.base = c.base AND d.state = 'counted' AND d.counted_in <= n.number))
+           UNION SELECT model FROM release UNION SELECT state FROM release WHERE state IS NOT NULL
+           UNION SELECT base FROM task"""
     )
     return {row[0] for row in rows}
 

@@ -1,6 +1,7 @@
 """Laws of the clerk and its ledger: each contribution counts once, a model does not hang on order, a gateway can go."""
 
 import hashlib
+import itertools
 import random
 from dataclasses import replace
 
@@ -116,6 +117,59 @@ def test_too_few_until_the_deadline_end_the_round_and_what_they_gave_is_not_lost
     # gw-1's sums are on the same base, so they stand.
     everybody = merge([statistics_of("gw-1", 1), statistics_of("gw-2", 2), statistics_of("gw-3", 2)])
     assert scene.model("heads") == files.head_to_bytes(solve_head(everybody, ["ok"], CODE))
+
+
+def test_deltas_of_a_round_that_came_to_nothing_count_in_the_next(scene):
+    scene.begin("steps")
+    state = scene.clerk.open_round("steps", "delta")
+    give(scene, state, "gw-1")
+    scene.clock.advance(101)
+    assert scene.clerk.tick("steps").phase is Phase.ABANDONED
+    after = scene.clerk.open_round("steps", "delta")
+    assert after.counted == 1
+    assert give(scene, after, "gw-2").state == "counted"
+    assert "counts once" in give(scene, after, "gw-1").reason
+    scene.clock.advance(101)
+    assert scene.clerk.tick("steps").phase is Phase.PUBLISHED
+
+
+@pytest.mark.parametrize(("task", "kind"), [("heads", "statistics"), ("steps", "delta")])
+def test_the_disk_holds_what_is_still_needed_and_no_more(scene, tmp_path, task, kind):
+    scene.begin(task)
+    sizes = []
+    for _ in range(4):
+        whole_round(scene, task, kind, GATEWAYS)
+        scene.payloads.sweep(scene.ledger.spoken_of())
+        sizes.append(len(list(tmp_path.glob("payloads/*/*"))))
+    files_a_round = 1 if kind == "statistics" else 2  # the model, and what the server remembers
+    assert [after - before for before, after in itertools.pairwise(sizes)] == [files_a_round] * 3
+    if kind == "statistics":
+        scene.clerk.forget("gw-4")
+        assert scene.model(task) is not None
+
+
+def test_what_a_head_stands_on_stays_while_the_next_round_is_open(scene):
+    scene.begin("heads")
+    whole_round(scene, "heads", "statistics", ["gw-1", "gw-2"])
+    whole_round(scene, "heads", "statistics", ["gw-3", "gw-4"])
+    state = scene.clerk.open_round("heads", "statistics")
+    give(scene, state, "gw-1")
+    scene.payloads.sweep(scene.ledger.spoken_of())
+    scene.clerk.forget("gw-4")
+    left = merge([statistics_of("gw-1", 1), statistics_of("gw-2", 1), statistics_of("gw-3", 2)])
+    assert scene.ledger.release("heads").number == 2
+    assert scene.model("heads") == files.head_to_bytes(solve_head(left, ["ok"], CODE))
+
+
+def test_a_gateway_that_sends_nonsense_does_not_fill_the_ledger(scene):
+    scene.begin("heads")
+    state = scene.clerk.open_round("heads", "statistics")
+    for number in range(80):
+        assert give(scene, state, "gw-1", id=f"bad-{number:02}", base="a" * 64).state == "refused"
+        scene.clerk.announce(claim(state, "gw-2", b"x", id=f"soon-{number}"))
+    assert scene.ledger.answered("gw-1", "bad-00") is None
+    assert scene.ledger.answered("gw-1", "bad-79").state == "refused"
+    assert scene.ledger.round("heads").announced == 1
 
 
 def test_a_straggler_is_kept_and_counted_in_the_next_round(scene):
