@@ -90,7 +90,7 @@ class Predictor:
             self.table[below, below] += self.panel[:, below].T @ self.panel[:, below]
 
 
-def damping(levels: int) -> Damping:
+def damping_of(levels: int) -> Damping:
     """For sums rounded to `levels`, 0 for exact ones. The finer the rounding the more is believed, in proportion: at
     1023 levels both the damping of 127 and this share to the power of 1.5 took 15 % more bytes.
     """

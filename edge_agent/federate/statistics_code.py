@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BadContributionError
 from edge_agent.federate import packing
-from edge_agent.federate.prediction import Predictor, damping, predictor
+from edge_agent.federate.prediction import Predictor, damping_of, predictor
 from edge_agent.learn.feature_code import LEVEL_MAX
 from edge_agent.learn.head import CLASSES_MAX
 from edge_agent.learn.statistics import SAMPLES_MAX, Integers, Statistics
@@ -373,7 +373,7 @@ def _decode_gram(
 
 
 def _state(counts: Integers, cross: Integers, diagonal: Integers, levels: int) -> Predictor:
-    return predictor(counts, cross, diagonal, damping(levels))
+    return predictor(counts, cross, diagonal, damping_of(levels))
 
 
 def _unit(state: Predictor, i: int, levels: int) -> NDArray[np.float64]:
