@@ -21,11 +21,10 @@ from edge_agent.federate.session import (
     Receipted,
     Session,
     Ticked,
-    from_row,
     resume,
     step,
-    to_row,
 )
+from edge_agent.federate.session_row import from_row, to_row
 from edge_agent.sync.fleet_payloads import ContributionPayload, ManifestPayload, OfferPayload, ReceiptPayload
 
 NOON_S = 1_795_521_600.0
