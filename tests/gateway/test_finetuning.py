@@ -184,6 +184,7 @@ def closed_window():
     return f"{begin:%H:%M}-{begin + datetime.timedelta(hours=2):%H:%M}"
 
 
+@pytest.mark.long
 def test_too_little_memory_pauses_it_with_the_reason_and_it_goes_on_when_there_is_enough(labelled):
     gateway = labelled(epochs=MANY_EPOCHS, budgets={**BUDGETS, "available_bytes": 2**39})
     gateway.launch("finetune")
