@@ -17,9 +17,11 @@ the exception: a rollback goes on without its line, since the line must not wait
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,8 @@ from edge_agent.storage import lock_file, replace_file, storage_faults
 DEFAULT_FLAVOUR = "u8s8"
 FAMILIAR_FILE = "familiar.safetensors"
 BUNDLE_LIMIT_BYTES = 256 * 1024 * 1024
+# Together a second: the main thread of inspect, which writes too, must not be held up for longer.
+LOCK_TRIES, LOCK_TRY_S = 20, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,12 +361,17 @@ class ModelStore:
         with storage_faults(self.root):
             for directory in (self._blobs, self._manifests, self._pointers):
                 directory.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = lock_file(self.root / ".lock", "writer of models")
-        except AlreadyRunningError as error:
-            raise TransientError(f"{self.root}: another process is changing models; try again") from error
-        with lock:
+        with self._lock():
             yield
+
+    def _lock(self) -> IO[str]:
+        """The writers' lock: most hold it for milliseconds, and are waited for."""
+        never = threading.Event()
+        for _ in range(LOCK_TRIES):
+            with contextlib.suppress(AlreadyRunningError):
+                return lock_file(self.root / ".lock", "writer of models")
+            self._clock.wait(never, LOCK_TRY_S)
+        raise TransientError(f"{self.root}: another process is changing models; try again")
 
     def _step(
         self,
