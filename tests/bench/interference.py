@@ -65,7 +65,7 @@ IDLE_LOOP = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=224, metavar="PX", help="input of the training (default 224)")
-    parser.add_argument("--phases", default=",".join(PHASES), help="kinds of phases, by turns (default %(default)s)")
+    parser.add_argument("--phases", help=f"kinds of phases, by turns: {', '.join(PHASES)}")
     parser.add_argument("--rounds", type=int, help="rounds of phases")
     parser.add_argument("--swaps", type=int, help="activations of each kind, at each load")
     parser.add_argument("--phase-s", type=float, help="seconds of a phase")
@@ -86,8 +86,8 @@ class Phase:
 
 def measure(options: Options, progress: Progress) -> dict[str, Any]:
     rounds = options.given.rounds or (2 if options.quick else 6)
-    phase_s = options.given.phase_s or (3.5 if options.quick else 15.0)
-    kinds = options.given.phases.split(",")
+    phase_s = options.given.phase_s or (3.0 if options.quick else 15.0)
+    kinds = options.given.phases.split(",") if options.given.phases else [*PHASES][: 3 if options.quick else None]
     with folder() as place:
         write_pictures(place / "pictures")
         source = f"folder:{place / 'pictures'}?loop=1"
@@ -107,7 +107,7 @@ def measure(options: Options, progress: Progress) -> dict[str, Any]:
                     progress("phases", number * len(kinds) + kinds.index(kind) + 1, rounds * len(kinds))
             watch.end()
         rows = judged(place / "state" / "outbox.db")
-    swaps = options.given.swaps or (4 if options.quick else 20)
+    swaps = options.given.swaps or (2 if options.quick else 20)
     return {
         **_latency(rows, phases, watch),
         **measure_swaps(swaps, progress),
