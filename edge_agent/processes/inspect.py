@@ -142,8 +142,9 @@ class _Process:
             on_up=lambda camera, up: self._signals.set_up(camera, up=up),
         )
         store = ModelStore(state_dir / "models")
-        models = ModelsInUse(store, plan.runtime, plan.flavour, self._note, clock)
-        seconds = SecondModels(store, plan.runtime, plan.flavour, ringer(runtime_dir / INSPECT_BELL))
+        ring = ringer(runtime_dir / INSPECT_BELL)
+        models = ModelsInUse(store, plan.runtime, plan.flavour, self._note, clock, ring)
+        seconds = SecondModels(store, plan.runtime, plan.flavour, ring)
         instruments = Instruments(
             root=store.root,
             trials=store.trials,

@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_agent.clock import Clock
 from edge_agent.config.settings import Settings
 from edge_agent.device.notify import Notifier
-from edge_agent.errors import EXIT_OK, EXIT_TEMPORARY, RefusedError, TransientError
+from edge_agent.errors import EXIT_OK, EXIT_TEMPORARY, EdgeAgentError, RefusedError, TransientError
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.boot import Boot, boot
 from edge_agent.processes.candidates import Ground, ground_of, put_forward
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 INSPECT_BELL = "inspect.bell"
 LOOK_S = 0.1
+BUNDLES_KEPT = 8  # staged ones of each name, the newest; what is in force, before that, or on trial stays anyway
 
 
 def main(config_file: Path, linger_s: float = 0.0) -> int:
@@ -80,6 +81,7 @@ def run(settings: Settings, clock: Clock) -> int:
     ground = ground_of(settings, plan, ModelStore(state_dir / "models"), clock)
     names = sorted({name for camera in settings.cameras.values() for name in camera.model_names})
     finished = [_finished(name, ground) for name in names]
+    tidy(ground)
     return EXIT_OK if all(finished) else EXIT_TEMPORARY
 
 
@@ -94,6 +96,17 @@ def _finished(name: str, ground: Ground) -> bool:
         log.warning("model=%s pass=learn result=later reason=%s", name, error)
         return False
     return True
+
+
+def tidy(ground: Ground) -> None:
+    """Every pass leaves a bundle: the oldest that nobody uses go."""
+    try:
+        removed = ground.store.prune(BUNDLES_KEPT)
+    except EdgeAgentError as error:
+        log.warning("bundles=unpruned reason=%s", error)
+        return
+    if removed:
+        log.info("bundles=pruned count=%d", len(removed))
 
 
 def _rule_on_handed(name: str, ground: Ground) -> None:

@@ -69,12 +69,15 @@ class ModelsInUse:
         flavour: str,
         note: Callable[[Condition], None],
         clock: Clock,
+        ring: Callable[[], None] = lambda: None,
     ) -> None:
+        """`ring` is called by a background thread that has brought something for `poll`."""
         self._store = store
         self._options = options
         self._flavour = flavour
         self._note = note
         self._clock = clock
+        self._ring = ring
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._busy: dict[str, _Loading] = {}
         self._reasons: dict[str, str] = {}
@@ -213,7 +216,12 @@ class ModelsInUse:
         loading = _Loading(what=self._what(digest), since_mono_s=now_s, told_mono_s=now_s)
         self._busy[name] = loading
         self._news |= loading.what != LOADING  # it will take long
-        threading.Thread(target=lambda: self._outcomes.put(work()), name=f"model-{name}", daemon=True).start()
+
+        def run() -> None:
+            self._outcomes.put(work())
+            self._ring()
+
+        threading.Thread(target=run, name=f"model-{name}", daemon=True).start()
 
     def _what(self, digest: str | None) -> str:
         try:

@@ -20,6 +20,7 @@ from edge_agent.models.encoder import RuntimeOptions
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.candidates import Ground
 from edge_agent.processes.evidence_place import examine
+from edge_agent.processes.learn import BUNDLES_KEPT, tidy
 from edge_agent.processes.learning import Result, learn
 from tests.evidence.disks import small_disk
 from tests.fakes.tiny_model import FLAVOUR, tiny_bundle
@@ -131,3 +132,16 @@ def heads(state):
 
 def books(state):
     return {path.name: path.read_bytes() for path in (state / "statistics").rglob("*.book")}
+
+
+def test_the_oldest_bundles_that_nobody_uses_go_and_the_one_in_force_stays(tmp_path):
+    ground = ground_of(tmp_path)
+    bundled(tmp_path, tmp_path)
+    active = ground.store.active(NAME)
+    staged = [ground.store.stage(tiny_bundle(tmp_path / version, version=version)) for version in "abcdefghij"]
+
+    tidy(ground)
+
+    left = {model.digest for model in ground.store.list()}
+    assert active in left
+    assert len(left & set(staged)) == BUNDLES_KEPT

@@ -31,6 +31,7 @@ class Watched:
     """ModelsInUse with an alarm book, turned by hand."""
 
     def __init__(self, store, options=None, clock=None):
+        self.rung = threading.Event()
         self.book = AlarmBook()
         self.progress = []
         self.models = ModelsInUse(
@@ -39,6 +40,7 @@ class Watched:
             "u8s8",
             lambda condition: self.book.note(condition, 0.0),
             clock or SystemClock(),
+            self.rung.set,
         )
 
     @property
@@ -192,3 +194,14 @@ def test_a_start_that_waits_for_an_engine_says_so_again_and_again(building):
     assert watched.digest() == one
     assert len(watched.progress) == 2
     assert all("model surface: building an engine" in words for words in watched.progress)
+
+
+def test_a_model_that_is_loaded_rings_so_that_nobody_waits_for_the_next_look(store, staged):
+    watched = Watched(store)
+    store.activate("surface", staged("1"), RuntimeOptions())
+
+    watched.turn()
+
+    assert watched.rung.wait(20)
+    watched.models.poll()
+    assert watched.digest() == store.active("surface")
