@@ -1,5 +1,6 @@
 """The real child with real torch: resumed bit for bit, cancelled within a second, paused, killed, refused."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -271,18 +272,23 @@ def test_a_picture_that_cannot_be_had_is_left_out_with_its_label(tmp_path, base)
     assert [work.classes[number] for number in work.labels()] == [labels[place] for place in kept]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """No file of this process may become larger than 10 KB: the fault of a disk that is full, in the middle."""
+    """No file of this process may become larger than 10 KB: the fault of a disk that is full, in the middle.
+
+    Around one call only: pytest's own output may be such a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_is_full_in_the_middle_leaves_no_job(tmp_path, base, small_files):
+def test_a_disk_that_is_full_in_the_middle_leaves_no_job(tmp_path, base):
     pictures, labels = zip(*parts(8), strict=True)
-    with pytest.raises(StorageFullError, match="no space left"):
+    with pytest.raises(StorageFullError, match="no space left"), small_files():
         job.write(tmp_path / "job", plan=PLAN, base=base, labels=labels, pictures=pictures, input_px=PX)
 
     with pytest.raises(CorruptStoreError, match="no job is there"):
