@@ -3,19 +3,21 @@
 #   ./tests/run.sh              everything that belongs to a change (under 12 minutes on two cores)
 #   ./tests/run.sh --ci         the same, with the suite run against the built wheel instead of the checkout
 #   ./tests/run.sh --long       also the tests marked "long"
+#   ./tests/run.sh --coverage   says which lines no test reaches; slower
 #   ./tests/run.sh -- ARGS      only pytest, with these arguments
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . deploy/environment.sh
 
-ci=no; marks="not long"; only=(); seed=()
+ci=no; marks="not long"; only=(); seed=(); coverage=()
 while [ $# -gt 0 ]; do
     case "$1" in
         # One order for every CI run, so that a red one can be repeated; all other runs try another order each time.
         --ci) ci=yes; seed=(--randomly-seed=20261124) ;;
         --long) marks="" ;;
+        --coverage) coverage=(--cov=edge_agent --cov-report=term:skip-covered) ;;
         --) shift; only=("$@"); break ;;
-        -h|--help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) fail "unknown option $1; see ./tests/run.sh --help" ;;
     esac
     shift
@@ -61,7 +63,7 @@ if [ $ci = yes ]; then
 fi
 say "tests"
 suite() { "$python" -m pytest "${seed[@]+"${seed[@]}"}" ${marks:+-m "$marks"} "$@"; }
-red=0; suite --durations=40 --cov=edge_agent --cov-report=term:skip-covered || red=$?
+red=0; suite --durations=20 "${coverage[@]+"${coverage[@]}"}" || red=$?
 # 1: tests failed. Anything else is a fault of the run itself.
 { [ $red = 1 ] && [ $ci = yes ]; } || exit $red
 # Real brokers, cameras and processes on a machine that others use too: up to three failures get one second run, alone and

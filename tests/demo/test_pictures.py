@@ -3,6 +3,7 @@
 import pytest
 
 from edge_agent.errors import BadPictureError
+from edge_agent.processes.demo.fitting import divide
 from edge_agent.processes.demo.pictures import read_folder
 
 
@@ -73,3 +74,15 @@ def test_an_empty_folder_and_a_missing_one_say_what_was_expected(tmp_path):
         read_folder(tmp_path)
     with pytest.raises(BadPictureError, match="not a folder"):
         read_folder(tmp_path / "nowhere")
+
+
+def test_wherever_a_folder_lies_its_pictures_are_divided_alike(tmp_path):
+    for place in ("here", "there"):
+        for number in range(20):
+            put(tmp_path / place / "ok" / f"{number}.png")
+            put(tmp_path / place / "pit" / f"{number}.png")
+
+    here, there = (divide(read_folder(tmp_path / place)) for place in ("here", "there"))
+
+    for one, other in ((here.solve, there.solve), (here.calibrate, there.calibrate), (here.judge, there.judge)):
+        assert [(i.label, i.path.name) for i in one] == [(i.label, i.path.name) for i in other]

@@ -203,6 +203,7 @@ def state_of(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.long
 def test_a_fault_of_the_disk_or_a_damaged_picture_is_told_and_costs_nothing_else(labelled):
     gateway = labelled()
     pictures = sorted((gateway.state / "evidence" / "open").rglob("*.png"))

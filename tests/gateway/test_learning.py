@@ -4,6 +4,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 
 from edge_agent.clock import SystemClock
 from edge_agent.evidence.catalogue import Catalogue, Wanted
@@ -160,6 +161,7 @@ def test_labels_that_make_it_worse_on_the_sealed_parts_are_refused_by_the_gate(g
     assert active(gateway) == good
 
 
+@pytest.mark.long
 def test_a_part_unlike_anything_taught_is_kept_for_a_label_and_held_where_the_camera_wants_that(
     gateway_with, witness, ground
 ):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from edge_agent.learn.release import Stage
 from edge_agent.models.encoder import RuntimeOptions
@@ -178,6 +179,7 @@ def test_a_person_confirms_or_dismisses_where_the_policy_asks_for_one(gateway_wi
     whole(witness)
 
 
+@pytest.mark.long
 def test_a_clean_stop_is_no_crash_and_the_trial_goes_on_where_it_was(gateway_with, witness, line):
     gateway = released(gateway_with({"top": line}), probation_parts=MANY)
     until(lambda: len(witness.parts("top")) > 40)

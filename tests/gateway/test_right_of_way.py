@@ -38,6 +38,7 @@ def test_the_gateway_says_when_it_judges_a_part_and_when_it_has_judged_it(runnin
     until(lambda: _judged(running) > before + 20)
 
 
+@pytest.mark.long
 def test_inspection_goes_on_beside_a_learner_that_hears_nothing(running):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:  # bound, and never read
         deaf.bind(str(running.runtime / WAY_SOCKET))

@@ -23,7 +23,11 @@ MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One picture. `label` "" is unknown, `split` "" not said. Items of one `group` show one part or one source."""
+    """One picture. `label` "" is unknown, `split` "" not said. Items of one `group` show one part or one source.
+
+    Without a group a labelled picture is one by itself, by its place in the folder: wherever the folder lies, the same
+    pictures are learned from.
+    """
 
     path: Path
     group: str
@@ -73,7 +77,7 @@ def _is_good(label: str) -> bool:
 def _from_folders(folder: Path) -> list[Item]:
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     labelled = [
-        Item(path=path, label=entry.name, group=str(path))
+        Item(path=path, label=entry.name, group=str(path.relative_to(folder)))
         for entry in inside
         for path in _pictures(sorted(entry.rglob("*")))
     ]
@@ -115,5 +119,5 @@ def _item(manifest: Path, number: int, row: dict[str, str | None]) -> Item:
         label=(row.get("label") or "").strip(),
         split=(row.get("split") or "").strip(),
         # It must not be on both sides of a split.
-        group=group or str(path),
+        group=group or str(path.relative_to(manifest.parent.resolve())),
     )
