@@ -18,7 +18,7 @@ from edge_agent.clock import Clock
 from edge_agent.coordinator import rounds
 from edge_agent.coordinator.aggregate.weights import weigh
 from edge_agent.coordinator.ledger import Ledger
-from edge_agent.coordinator.matter import Item, Maker, Matter, Running, Solved
+from edge_agent.coordinator.matter import Item, Maker, Matter, Running, Solved, SolveRows
 from edge_agent.coordinator.payloads import Payloads, RowFile
 from edge_agent.coordinator.rounds import Answer, Claim, Event, Known, Phase, Round, Ruling
 from edge_agent.coordinator.tables import Answered, Counted
@@ -166,7 +166,7 @@ class Clerk:
             del self._open[claim.task]
             raise
         held.unkept += 1
-        if held.unkept >= self._keep_sums_every and not matter.by_rows:
+        if held.unkept >= self._keep_sums_every and matter.by_rows is None:
             counted = self.ledger.counted(claim.task, number)
             self.ledger.keep_sums(claim.task, number, held.running.to_bytes(), counted)
             held.unkept = 0
@@ -231,8 +231,9 @@ class Clerk:
         matter = self._matter(state)
         terms = state.terms
         population = max(terms.invited, state.counted)
-        if matter.by_rows:
-            return self._solve_rows(state, matter, population)
+        solve_rows = matter.by_rows
+        if solve_rows is not None:
+            return self._solve_rows(state, matter, solve_rows, population)
         running = self._sums(state, matter).running
         # They go on from here with what stands from earlier rounds, so they are no longer the sums of this one.
         del self._open[terms.task]
@@ -240,20 +241,19 @@ class Clerk:
             self._add(running, matter, self.ledger.standing(state))
         return matter.solve(running, population=population)
 
-    def _solve_rows(self, state: Round, matter: Matter, population: int) -> Solved:
+    def _solve_rows(self, state: Round, matter: Matter, solve_rows: SolveRows, population: int) -> Solved:
         terms = state.terms
         counted = self.ledger.counted(terms.task, terms.number)
         rows: RowFile | None = None
         try:
             for entry in counted:
-                item = matter.read(self.payloads.read(entry.sha256), entry.base, entry.samples)
-                vector = matter.vector(item)
+                vector = matter.read(self.payloads.read(entry.sha256), entry.base, entry.samples)
                 if rows is None:
                     rows = RowFile(self._scratch / f"{terms.task}.rows", len(vector))
                 rows.append(vector)
             if rows is None:
                 raise BadContributionError(f"round {terms.number} without a contribution")
-            return matter.solve_rows(rows, [entry.weight for entry in counted], population=population)
+            return solve_rows(rows, [entry.weight for entry in counted], population)
         finally:
             if rows is not None:
                 rows.close()

@@ -55,16 +55,22 @@ class Running(Protocol):
         """The sums, for `Matter.begin`."""
 
 
+# The model from vectors [P] that have to be looked at together, as rows, their weights, and the population.
+SolveRows = Callable[[Rows, Sequence[Weight], int], Solved]
+
+
 class Matter(Protocol):
     """One kind of contribution, against one base."""
 
     kind: str
     format: str
-    # Contributions have to be looked at together, as rows: sums are not enough.
-    by_rows: bool
     # A gateway that does not answer a round is in it with what it gave before on the same base.
     standing: bool
     equal_weights: bool
+
+    @property
+    def by_rows(self) -> SolveRows | None:
+        """Where sums are not enough: what solves from rows instead of `solve`, and raises as it does."""
 
     def read(self, payload: bytes, base: str, samples: int) -> Item:
         """The contribution in `payload`, checked through and through.
@@ -76,21 +82,11 @@ class Matter(Protocol):
     def begin(self, stored: bytes | None = None) -> Running:
         """Sums over nothing, or those that `Running.to_bytes` gave."""
 
-    def vector(self, item: Item) -> Vector:
-        """The contribution as a row, where `by_rows`."""
-
     def solve(self, running: Running, *, population: int) -> Solved:
         """The model that these sums make.
 
         Raises:
             RefusedError: they are not enough for one.
-        """
-
-    def solve_rows(self, rows: Rows, weights: Sequence[Weight], *, population: int) -> Solved:
-        """The same from rows, where `by_rows`.
-
-        Raises:
-            RefusedError: they are not enough.
         """
 
 
@@ -130,7 +126,7 @@ class StatisticsMatter:
     balance: float = BALANCE
     kind: str = "statistics"
     format: str = statistics_code.FORMAT
-    by_rows: bool = False
+    by_rows: None = None
     standing: bool = True
     equal_weights: bool = False
 
@@ -150,9 +146,6 @@ class StatisticsMatter:
         classes = tuple(json.loads(arrays.pop("classes").tobytes()))
         return _RunningStatistics(Statistics(classes=classes, **arrays))
 
-    def vector(self, item: Statistics) -> Vector:
-        raise NotImplementedError  # by_rows is False: robust rules are for deltas
-
     def solve(self, running: Running, *, population: int) -> Solved:  # noqa: ARG002 - sums need no share
         total = running.total if isinstance(running, _RunningStatistics) else None
         if total is None:
@@ -164,9 +157,6 @@ class StatisticsMatter:
         good = [name for name in self.good_classes if name in total.classes]
         head = solve_head(total, good, code, ridge=self.ridge, balance=self.balance)
         return Solved(model=files.head_to_bytes(_widened(head, index, self.code.dimension)))
-
-    def solve_rows(self, rows: Rows, weights: Sequence[Weight], *, population: int) -> Solved:
-        raise NotImplementedError
 
 
 def _widened(head: LinearHead, index: np.ndarray[Any, np.dtype[np.intp]], dimension: int) -> LinearHead:
@@ -214,8 +204,11 @@ class DeltaMatter:
         object.__setattr__(self, "layout", layout_of(shared | beside))
 
     @property
-    def by_rows(self) -> bool:
-        return self.rule is not None
+    def by_rows(self) -> SolveRows | None:
+        rule = self.rule
+        if rule is None:
+            return None
+        return lambda rows, weights, population: self._step(rule(rows, weights), rows.count, population)
 
     @property
     def equal_weights(self) -> bool:
@@ -238,17 +231,9 @@ class DeltaMatter:
         count, weight, nominal = arrays["numbers"].tolist()
         return _RunningSums(sums.Sums(arrays["totals"].copy(), count=count, weight=weight, nominal=nominal))
 
-    def vector(self, item: Vector) -> Vector:
-        return item
-
     def solve(self, running: Running, *, population: int) -> Solved:
         held = running.sums if isinstance(running, _RunningSums) else sums.empty(0)
         return self._step(held.mean(), held.count, population)
-
-    def solve_rows(self, rows: Rows, weights: Sequence[Weight], *, population: int) -> Solved:
-        if self.rule is None:
-            raise NotImplementedError
-        return self._step(self.rule(rows, weights), rows.count, population)
 
     def _step(self, mean: Vector, count: int, population: int) -> Solved:
         model = files.load(self.model, "model")
