@@ -82,6 +82,7 @@ def replace_file(path: Path, content: bytes, *, durable: bool = True, mode: int 
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
             with os.fdopen(descriptor, "wb") as file:
+                _give_to_owner(descriptor, path.parent)
                 file.write(content)
                 if durable:
                     file.flush()
@@ -92,6 +93,15 @@ def replace_file(path: Path, content: bytes, *, durable: bool = True, mode: int 
             raise
         if durable:
             sync_directory(path.parent)
+
+
+def _give_to_owner(descriptor: int, directory: Path) -> None:
+    """What root writes in a folder belongs to the folder's owner: else the service could not read what a person asked
+    of it from a root shell, and would do nothing without a word.
+    """
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def sync_file_system(directory: Path) -> None:
@@ -196,6 +206,7 @@ def _open_locked(path: Path, mode: int) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
+            _give_to_owner(descriptor, path.parent)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 return descriptor

@@ -1,4 +1,4 @@
-"""The file that says that there is something to learn: touched by whoever writes a label, watched by systemd and by us.
+"""The file that says that there is something to learn: renewed by whoever writes a label, watched by systemd and by us.
 
 systemd/edge-agent-learn.path starts the learn unit when it changes; `edge-agent run` does the same.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.errors import TransientError
-from edge_agent.storage import storage_faults
+from edge_agent.storage import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def ask(state_dir: Path) -> None:
     Raises:
         StorageFullError, StorageReadOnlyError, TransientError: nobody was asked; the timer comes at night.
     """
-    with storage_faults(state_dir / NAME):
-        (state_dir / NAME).touch()
+    # A new file each time: whoever made the last one, a person as root or the service, the next may ask too.
+    replace_file(state_dir / NAME, b"", durable=False)
 
 
 def asking(state_dir: Path) -> Callable[[], None]:

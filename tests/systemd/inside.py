@@ -281,6 +281,26 @@ def learn_by_request():
 
 
 @step
+def finetune_by_request():
+    """The terminal's request, made by root as people do, reaches the unit by its path."""
+    before = show("finetune")["InvocationID"]
+    asked = run("/usr/bin/edge-agent", "finetune", "--now", "--by", "maintainer", "--config", str(CONFIG), check=False)
+    until(lambda: show("finetune")["InvocationID"] not in ("", before), 30)
+    until(lambda: show("finetune")["ActiveState"] == "inactive", LEARN_S)
+    paths = run("systemctl", "is-active", "edge-agent-finetune.timer", "edge-agent-finetune.path", check=False)
+    told = run("/usr/bin/edge-agent", "finetune", "--output", "json", "--config", str(CONFIG), check=False)
+    return {
+        "asked": [asked.returncode, asked.stdout, asked.stderr],
+        "after": show("finetune"),
+        "journal": journal("finetune"),
+        "units": paths.stdout.split(),
+        "told": told.stdout,
+        "wanted": json.loads((STATE / "finetune.request").read_text())["id"],
+        "served": (STATE / "finetune" / "served").read_text(),
+    }
+
+
+@step
 def reload():
     """Another fps in the file, told by `systemctl reload` of the target."""
     before = {name: show(name) for name in ("inspect", "sync")}

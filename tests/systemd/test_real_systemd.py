@@ -379,6 +379,18 @@ def test_touching_the_request_starts_a_learning_pass(step):
     assert (after["Result"], after["ExecMainStatus"]) == ("success", "0")
 
 
+def test_fine_tuning_asked_for_in_the_terminal_is_looked_at_by_its_own_unit(step):
+    found = step("finetune_by_request")
+
+    assert found["asked"][0] == 0, found["asked"]
+    assert found["units"] == ["active", "active"]
+    assert (found["after"]["Result"], found["after"]["ExecMainStatus"]) == ("success", "0")
+    # Nobody has labelled anything here: it says so and trains nothing.
+    assert "finetune=rest" in found["journal"]
+    assert json.loads(found["told"])["models"]
+    assert found["served"] == found["wanted"]
+
+
 def test_a_stop_ends_both_in_time_and_leaves_stopped_at_the_broker(step):
     found = step("stop")
 

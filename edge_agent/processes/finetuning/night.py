@@ -112,11 +112,11 @@ class Night:
         active = self._site.place.store.active(self._model)
         manifest = None if active is None else self._site.place.store.manifest(active)
         if active is None or not isinstance(manifest, Manifest):
-            self._tell("off", "no bundle with a head of its own is active")
-            return False
+            return self._cannot("off", "no bundle with a head of its own is active")
         if FLOAT not in manifest.encoders:
-            self._tell("off", f"bundle {active[:12]} has no float encoder ({FLOAT}) to start from")
-            return False
+            return self._cannot("off", f"bundle {active[:12]} has no float encoder ({FLOAT}) to start from")
+        if not (self._site.place.state_dir / FOLDER).is_dir():
+            return self._cannot("waiting", "no evidence yet")
         view = _HeedingView(self._site.place.state_dir / FOLDER, self._stop, self._alive)
         try:
             situation = self._situation(manifest.encoder(FLOAT).sha256, view, asked=asked)
@@ -128,6 +128,11 @@ class Night:
             return True
         finally:
             view.close()
+
+    def _cannot(self, state: State, reason: str) -> bool:
+        log.info("model=%s finetune=rest reason=%s", self._model, reason)
+        self._tell(state, reason)
+        return False
 
     def cancel(self, by: str) -> None:
         """A run that nobody works at now is not gone on with.

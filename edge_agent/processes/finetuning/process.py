@@ -23,7 +23,6 @@ from edge_agent.models.finetune.budget import Budget, Window
 from edge_agent.models.finetune.plan import FinetunePlan
 from edge_agent.models.store import ModelStore
 from edge_agent.processes.boot import Boot, boot
-from edge_agent.processes.evidence_place import FOLDER
 from edge_agent.processes.finetuning.cancel import CancelWatch
 from edge_agent.processes.finetuning.candidate import Place
 from edge_agent.processes.finetuning.due import Rules
@@ -150,10 +149,8 @@ def _look(started: Boot, site: Site, teller: Teller, alive: Callable[[], object]
             with _told(name, teller):
                 if request is not None and mine and request.action == "cancel":
                     night.cancel(request.by)
-                elif (state_dir / FOLDER).is_dir():
-                    worked |= night.look(asked=mine, by=GATEWAY if request is None else request.by)
                 else:
-                    teller.tell(ModelNews(model=name, state="waiting", reason="no evidence yet"))
+                    worked |= night.look(asked=mine, by=GATEWAY if request is None else request.by)
     newest = unserved(state_dir)
     # Killed before this, the next start goes on by the order on disk, asked for or not. Who asks for a start while a
     # run goes on has got it; who cancels what goes on has, too.
