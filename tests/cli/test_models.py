@@ -233,3 +233,19 @@ def test_show_tells_where_a_bundle_comes_from(models, store, active):
         assert words in said
     shown = json.loads(models("show", other, "--output", "json").out)
     assert shown["journal"][0]["figures"] == {"right_lost": 9}
+
+
+# --- statistics ----------------------------------------------------------------------------------------------------
+
+
+def test_sums_that_are_not_there_or_are_none_are_refused_with_where_and_what_to_do(models, active, tmp_path):
+    (tmp_path / "notes.txt").write_text("no sums")
+
+    nothing = models("statistics", "export", tmp_path / "out", code=1).err
+    foreign = models("statistics", "import", tmp_path / "notes.txt", code=1).err
+    missing = models("statistics", "import", tmp_path / "gone", code=1).err
+
+    assert "label some pictures first" in nothing
+    assert not (tmp_path / "out").exists()
+    assert "notes.txt" in foreign
+    assert all("expected what `statistics export` wrote" in words for words in (foreign, missing))

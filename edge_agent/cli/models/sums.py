@@ -22,11 +22,14 @@ def statistics(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from edge_agent.learn.book import Book
-    from edge_agent.learn.book_file import write_book
+    from edge_agent.learn.book_file import UnusableBookError, write_book
     from edge_agent.processes.books import kept_book
 
     place = place_of(arguments)
-    book = kept_book(arguments.name, _coder(place, arguments.name), place.state_dir)
+    try:
+        book = kept_book(arguments.name, _coder(place, arguments.name), place.state_dir)
+    except UnusableBookError as error:
+        raise RefusedError(f"{error}; label some pictures first: the learning pass that follows makes it") from error
     # Codes and names of single parts stay here: what leaves are sums.
     sums = Book(coder=book.coder, entries=(), codes=book.codes[:0], total=book.total)
     write_book(arguments.file, sums)
@@ -34,14 +37,19 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from edge_agent.learn.book_file import from_bytes, write_book
+    from edge_agent.learn.book_file import UnusableBookError, from_bytes, write_book
     from edge_agent.processes.books import base_file
     from edge_agent.processes.learn_request import ask
 
     place = place_of(arguments)
     coder = _coder(place, arguments.name)
-    with storage_faults(arguments.file):
-        sums = from_bytes(arguments.file.read_bytes())
+    if not arguments.file.is_file():
+        raise RefusedError(f"{arguments.file}: no such file; expected what `statistics export` wrote")
+    try:
+        with storage_faults(arguments.file):
+            sums = from_bytes(arguments.file.read_bytes())
+    except UnusableBookError as error:
+        raise RefusedError(f"{arguments.file}: {error}; expected what `statistics export` wrote") from error
     if sums.coder != coder:
         raise RefusedError(
             f"{arguments.file}: made by encoder {sums.coder[:12]}, model {arguments.name!r} has {coder[:12]} here: "
